@@ -1,0 +1,95 @@
+"""What travels down the pipeline: a source document in, one outcome per document out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from xml_extractor.contract.types import Value
+
+Key = int | str
+"""A source key: any integer or string."""
+
+Row = tuple[Value, ...]
+"""One mapped row, canonical values in the table's column order."""
+
+
+class SourceDocument(NamedTuple):
+    """One row of the source table, as its driver gave it."""
+
+    key: Key
+    content: str | bytes | None
+    columns: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MappedDocument:
+    """The rows of one document, per table in the plan's order."""
+
+    rows: tuple[list[Row], ...]
+    truncated_values: int = 0
+    unknown_elements: tuple[str, ...] = ()
+
+
+class Stage(Enum):
+    """Where a document was refused."""
+
+    SOURCE = "source"  # NULL, empty, not decodable
+    PARSE = "parse"
+    MAP = "map"
+    TARGET = "target"
+    WORKER = "worker"  # it kills or stalls the worker that handles it
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a document cannot be loaded.  Never holds a value of the document.
+
+    ``code`` is a stable, short, snake_case word by which quarantine is grouped (``not_well_formed``,
+    ``not_convertible``, ``too_long``, ``unique_violation``, …); ``message`` is for people.
+    """
+
+    stage: Stage
+    code: str
+    message: str
+    table: str | None = None
+    column: str | None = None
+    path: str | None = None  # element or attribute in the document
+
+
+class State(Enum):
+    """What the ledger says of a document; no row = pending."""
+
+    LOADED = "loaded"
+    QUARANTINED = "quarantined"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The ledger row that a document already has, as read when it was dispatched."""
+
+    state: State
+    batch: int
+    plan_digest: str
+
+
+@dataclass(slots=True)
+class DocumentRecord:
+    """The outcome of one document, ready to be committed.
+
+    Exactly one of these holds: ``state`` LOADED and ``rows`` filled; QUARANTINED and ``rejection``
+    filled; SKIPPED and ``rejection`` saying what the contract missed.
+    """
+
+    key: Key
+    state: State
+    document_hash: bytes  # 16 bytes of XXH3-128 over the content as read; b"" where not computed
+    rows: tuple[Any, ...] = ()  # per table, encoded by the target's encoder
+    row_counts: tuple[int, ...] = ()
+    size_bytes: int = 0  # estimate of the memory the record holds
+    rejection: Rejection | None = None
+    truncated_values: int = 0
+    unknown_elements: tuple[str, ...] = field(default=())
+    previous: Previous | None = None
