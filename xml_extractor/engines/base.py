@@ -1,0 +1,243 @@
+"""What the rest of the product may ask of a database engine.
+
+An :class:`Engine` is a small, picklable description of one database (its URL and time limits) plus
+everything that differs between engines: types, DDL, quoting, error codes, encoding.  A
+:class:`Session` is one open connection and belongs to one thread at a time; only :meth:`Session.abort`
+may be called from another.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, Protocol
+
+from xml_extractor.contract.plan import Plan, SourcePlan, Table
+from xml_extractor.contract.types import SqlType
+from xml_extractor.mapping.records import Key, Row, SourceDocument
+
+
+class FaultKind(Enum):
+    """What to do about a database error."""
+
+    DATA = "data"  # a row of the batch is at fault: find the document
+    TRANSIENT = "transient"  # try the transaction again on this connection
+    DISCONNECTED = "disconnected"  # reconnect, ask the ledger, try again
+    FATAL = "fatal"  # neither retry nor quarantine can cure it
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A database error, classified, with nothing of the data in it."""
+
+    kind: FaultKind
+    code: str  # short and stable: unique_violation, not_null_violation, disk_full, connection_lost, …
+    message: str  # for the operator; names tables, columns and constraints, never values
+    native_code: str | None = None  # SQLSTATE, SQLite's error name, SQL Server's number
+    table: str | None = None
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Bounds on waiting for a server, in seconds."""
+
+    connect_seconds: float = 8.0  # a first connection that fails must end the run within 10 s (law 6)
+    statement_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    """A column to be created."""
+
+    name: str
+    type: SqlType
+    nullable: bool
+    server_generated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A table to be created: a contract's table or one of the loader's own."""
+
+    name: str
+    columns: tuple[ColumnSpec, ...]
+    primary_key: tuple[str, ...]
+    foreign_key: tuple[tuple[str, str], ...] = ()  # (own column, parent's column)
+    parent: str | None = None
+
+
+class RowEncoder(Protocol):
+    """Turns the rows of one document into the form that :meth:`Session.write_rows` takes.
+
+    Picklable; used in the workers; thread-safe.
+    """
+
+    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
+        """Return (encoded rows per table, estimate of their size in bytes)."""
+        ...
+
+
+class Session(ABC):
+    """One open connection.  Statements use ``?`` for parameters on every engine.
+
+    Any driver error comes out as the driver raised it; :meth:`Engine.classify` says what it means.
+    Outside ``begin`` … ``commit`` every statement is its own transaction.
+    """
+
+    @abstractmethod
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a SELECT and return all its rows."""
+
+    @abstractmethod
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement and return the number of rows it touched (0 where that has no meaning)."""
+
+    @abstractmethod
+    def execute_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once per parameter tuple."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Start a transaction that is going to write."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Commit the transaction."""
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Roll back whatever is open; harmless when nothing is."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connection; never raises."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Break the connection from any thread, so that a statement that waits fails at once."""
+
+    # ---- source side
+
+    @abstractmethod
+    def key_page(
+        self, source: SourcePlan, after: Key | None, start: Key | None, end: Key | None, limit: int
+    ) -> list[Key | None]:
+        """Return up to ``limit`` keys in key order: > ``after``, >= ``start``, <= ``end``, filtered by
+        the contract's ``where``.  A key that is NULL is returned as ``None`` (first or last, as the engine
+        sorts) on the first page only, for the caller to refuse."""
+
+    @abstractmethod
+    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
+        """Return the documents with these keys, in key order; keys that have gone are left out."""
+
+    # ---- target side
+
+    @abstractmethod
+    def insert_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> set[Any]:
+        """Insert rows whose first column is the table's primary key, in the order given; return the
+        first-column values of those rows that were not inserted because the key already exists.
+        Waits for another transaction that is inserting the same key, as the engine's uniqueness does."""
+
+    @abstractmethod
+    def existing(
+        self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        """Return ``columns`` of the rows whose ``key_column`` is one of ``keys`` (any number of them)."""
+
+    @abstractmethod
+    def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
+        """Insert one table's encoded rows of several documents; return the number of rows inserted."""
+
+    @abstractmethod
+    def table_names(self) -> Collection[str]:
+        """Return the names of the tables and views in the default schema."""
+
+
+class Engine(ABC):
+    """One database, not yet connected.  Picklable, immutable, thread-safe."""
+
+    name: ClassVar[str]
+    max_insert_threads: ClassVar[int | None] = None
+    """The most writers the engine can use at once, or None for no limit."""
+
+    @property
+    @abstractmethod
+    def display(self) -> str:
+        """The database in words for messages, without a password."""
+
+    @property
+    @abstractmethod
+    def database(self) -> str:
+        """The database's own name, the same whatever host, driver or port is used to reach it."""
+
+    @abstractmethod
+    def connect(self, *, write: bool, application: str) -> Session:
+        """Open a connection.  With ``write`` false the session can only read.
+
+        Raises:
+            Exception: the driver's; :meth:`classify` it.
+        """
+
+    @abstractmethod
+    def classify(self, error: BaseException) -> Fault:
+        """Say what an error raised by a session of this engine means."""
+
+    @abstractmethod
+    def quote(self, name: str) -> str:
+        """Quote a table or column name as the contract writes it (``schema.table`` allowed for tables)."""
+
+    @abstractmethod
+    def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
+        """Return CREATE TABLE statements, in an order in which they can be run."""
+
+    @abstractmethod
+    def unsupported(self, plan: Plan) -> list[str]:
+        """Name the columns whose type this engine cannot hold exactly; empty = none."""
+
+    @abstractmethod
+    def table_problems(self, session: Session, plan: Plan) -> list[str]:
+        """Compare existing tables with the plan: missing table or column, wrong type, too short, NOT
+        NULL without a source.  One sentence a problem; empty = all fits."""
+
+    @abstractmethod
+    def key_problem(self, session: Session, source: SourcePlan) -> str | None:
+        """Say why the source table cannot be read safely (absent table or column, key NULL or not
+        unique, key of another type than integer or string), with the cure; None = it can."""
+
+    @abstractmethod
+    def encoder(self, plan: Plan) -> RowEncoder:
+        """Return the encoder for this engine's :meth:`Session.write_rows`."""
+
+    @abstractmethod
+    def staging_statements(self, source: SourcePlan, key_type: SqlType) -> list[str]:
+        """Return the statement(s) that create an empty source table: the key as primary key and the
+        document as unbounded text, nothing else."""
+
+
+def table_specs(plan: Plan) -> list[TableSpec]:
+    """The tables of a plan as specifications to create, parents first."""
+    specs = []
+    for table in plan.tables:
+        parent = plan.tables[table.parent] if table.parent is not None else None
+        specs.append(
+            TableSpec(
+                name=table.name,
+                columns=tuple(
+                    ColumnSpec(c.name, c.type, c.nullable, c.server_generated) for c in table.columns
+                ),
+                primary_key=tuple(table.columns[i].name for i in table.primary_key),
+                foreign_key=tuple(
+                    (table.columns[own].name, parent.columns[theirs].name)
+                    for own, theirs in table.foreign_key
+                )
+                if parent is not None
+                else (),
+                parent=parent.name if parent is not None else None,
+            )
+        )
+    return specs
