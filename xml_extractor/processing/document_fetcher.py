@@ -1,0 +1,89 @@
+"""Reads the documents of chunks ahead of the workers that map them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xml_extractor.mapping.records import Key, SourceDocument
+from xml_extractor.processing.channel import Channel
+from xml_extractor.processing.chunks import Chunk
+from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
+from xml_extractor.source.reader import SourceReader
+
+FETCH_BYTES = 4 * 2**20
+"""Documents are fetched in slices of about this size, so that what is in memory is bounded in bytes."""
+
+FIRST_FETCH_DOCUMENTS = 8
+"""The first slice, before anything is known of the size of documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedDocuments:
+    """Documents of one chunk, all or a slice of them."""
+
+    chunk: Chunk
+    documents: list[SourceDocument]
+    vanished: tuple[Key, ...]  # keys of this slice that are no longer in the source
+    is_last: bool  # whether the chunk is complete with this slice
+
+    @property
+    def size_bytes(self) -> int:
+        """The documents' size as text or bytes."""
+        return sum(len(document.content or "") for document in self.documents)
+
+
+class DocumentFetcher:
+    """A thread that fetches documents by key and hands them over through a bounded channel.
+
+    Args:
+        reader: opened and closed by the fetcher's own thread.
+        next_chunk: returns the next chunk, waiting for it; ``None`` at the end.
+        fetched: where the documents go; closed at the end.
+    """
+
+    def __init__(
+        self,
+        reader: SourceReader,
+        next_chunk: Callable[[], Chunk | None],
+        fetched: Channel[FetchedDocuments],
+        state: PipelineState,
+    ) -> None:
+        self._reader = reader
+        self._next_chunk = next_chunk
+        self._fetched = fetched
+        self._state = state
+        self._mean_bytes = FETCH_BYTES / FIRST_FETCH_DOCUMENTS
+        self.thread = threading.Thread(target=self._run, name="xml-extractor-fetcher", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._reader.open()
+            while (chunk := self._next_chunk()) is not None:
+                self._fetch(chunk)
+            self._fetched.close()
+        except PipelineStopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
+            self._state.fail(error)
+        finally:
+            self._reader.close()
+
+    def _fetch(self, chunk: Chunk) -> None:
+        keys = chunk.keys
+        start = 0
+        while start < len(keys):
+            wanted = keys[start : start + max(1, int(FETCH_BYTES / self._mean_bytes))]
+            start += len(wanted)
+            documents = self._reader.documents(wanted)
+            vanished: tuple[Key, ...] = ()
+            if len(documents) < len(wanted):
+                present = {document.key for document in documents}
+                vanished = tuple(key for key in wanted if key not in present)
+            slice_ = FetchedDocuments(chunk, documents, vanished, start >= len(keys))
+            size_bytes = slice_.size_bytes
+            if documents:
+                # The mean leans to what came last, so that a stretch of large documents is noticed.
+                self._mean_bytes = max(1.0, (self._mean_bytes + size_bytes / len(documents)) / 2)
+            self._fetched.put(slice_, size_bytes)

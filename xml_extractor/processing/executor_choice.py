@@ -1,0 +1,102 @@
+"""Chooses between threads and processes by timing the load's own first documents."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from xml_extractor.mapping.records import SourceDocument
+from xml_extractor.processing.worker_setup import WorkerSetup
+
+SAMPLE_DOCUMENTS = 200
+"""The most documents that are timed."""
+
+TRIAL_SECONDS = 0.25
+"""How long each of the two timings may take."""
+
+WORTH_PROCESSES_SECONDS = 2.0
+"""Mapping work below which processes do not pay: starting four of them (a new interpreter, lxml and a
+driver each) was measured at 0.6 to 1.0 s on two cores."""
+
+GOOD_SCALING = 0.7
+"""Threads that reach this share of the ideal speed-up are kept: processes then cost more (memory, start,
+records sent through pipes) than they bring."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorChoice:
+    """thread, process or serial, and why, in words."""
+
+    executor: str
+    reason: str
+
+
+def choose_executor(
+    setup: WorkerSetup, sample: Sequence[SourceDocument], pending_at_least: int, workers: int
+) -> ExecutorChoice:
+    """Time ``sample`` on one thread and on several, and choose by that.
+
+    The documents are mapped for the timing only; nothing of it is kept.
+
+    Args:
+        sample: the first pending documents, up to :data:`SAMPLE_DOCUMENTS`.
+        pending_at_least: documents known to be pending; more may be.
+        workers: as set by the user.
+    """
+    cores = available_cores()
+    parallel = min(workers, cores)
+    if parallel < 2:
+        return ExecutorChoice("thread", f"threads: {cores} core(s) for {workers} worker(s)")
+    if not sample:
+        return ExecutorChoice("thread", "threads: nothing is pending")
+    one = _documents_per_second(setup, sample, 1)
+    seconds = pending_at_least / one
+    if seconds < WORTH_PROCESSES_SECONDS:
+        return ExecutorChoice(
+            "thread",
+            f"threads: mapping {pending_at_least:,} documents takes one core {seconds:.1f} s, "
+            "too little for the start of processes to pay",
+        )
+    several = _documents_per_second(setup, sample, parallel)
+    speed_up = several / one
+    measured = f"{parallel} threads map {speed_up:.1f} times as fast as one ({one:,.0f} documents/s)"
+    if speed_up >= GOOD_SCALING * parallel:
+        return ExecutorChoice("thread", f"threads: {measured}")
+    return ExecutorChoice("process", f"processes: {measured}")
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _documents_per_second(setup: WorkerSetup, sample: Sequence[SourceDocument], threads: int) -> float:
+    """Map the sample on each of ``threads`` threads for up to :data:`TRIAL_SECONDS`."""
+    done = [0] * threads
+    workers = [setup.make_worker() for _ in range(threads)]
+    workers[0].process(sample[0])  # the first document warms parser and caches
+    deadline = perf_counter() + TRIAL_SECONDS
+
+    def run(index: int) -> None:
+        worker = workers[index]
+        for document in sample:
+            worker.process(document)
+            done[index] += 1
+            if perf_counter() >= deadline:
+                return
+
+    started = perf_counter()
+    runners = [
+        threading.Thread(target=run, args=(index,), name=f"xml-extractor-trial-{index + 1}", daemon=True)
+        for index in range(threads)
+    ]
+    for runner in runners:
+        runner.start()
+    for runner in runners:
+        runner.join()
+    return sum(done) / (perf_counter() - started)

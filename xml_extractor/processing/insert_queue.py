@@ -1,0 +1,155 @@
+"""The bounded queue between the workers and the insert threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xml_extractor.mapping.records import DocumentRecord
+from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """A batch closes at whichever of these comes first."""
+
+    documents: int
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How full the queue was, in documents."""
+
+    now: int
+    maximum: int
+    mean: float  # over time, from the first record to the last
+    capacity: int
+
+
+class InsertQueue:
+    """Document records on their way to the target, bounded in documents and in bytes.
+
+    A full queue blocks the workers, and through them the reader: this is the product's backpressure.
+    Nothing here can wait for ever: the end of the pipeline, for whatever reason, wakes producers and
+    consumers alike.  Thread-safe, any number of producers and consumers.
+    """
+
+    def __init__(self, state: PipelineState, capacity_documents: int, capacity_bytes: int) -> None:
+        self._state = state
+        self._capacity_documents = capacity_documents
+        self._capacity_bytes = capacity_bytes
+        self._records: deque[DocumentRecord] = deque()
+        self._bytes = 0
+        self._closed = False
+        lock = threading.Lock()
+        self._not_full = threading.Condition(lock)
+        self._not_empty = threading.Condition(lock)
+        self._max_depth = 0
+        self._depth_seconds = 0.0  # integral of the depth over time
+        self._first_change: float | None = None
+        self._last_change = 0.0
+        state.on_end(self._wake_all)
+
+    def put(self, records: Iterable[DocumentRecord]) -> float:
+        """Add records in order, waiting whenever the queue is full; return the seconds spent waiting.
+
+        Raises:
+            PipelineStopped: the pipeline has ended; records not yet added are the caller's to forget,
+                because their documents are still pending in the source.
+        """
+        waited = 0.0
+        with self._not_full:
+            for record in records:
+                if self._is_full(record.size_bytes):
+                    self._not_empty.notify()
+                    started = time.perf_counter()
+                    while self._is_full(record.size_bytes) and not self._state.ended.is_set():
+                        self._not_full.wait()
+                    waited += time.perf_counter() - started
+                if self._state.ended.is_set():
+                    raise PipelineStopped
+                self._note_depth()
+                self._records.append(record)
+                self._bytes += record.size_bytes
+                self._max_depth = max(self._max_depth, len(self._records))
+            self._not_empty.notify()
+        return waited
+
+    def take_batch(self, limits: BatchLimits) -> list[DocumentRecord] | None:
+        """Take the next batch, waiting for it to fill; ``None`` once the queue is closed and empty.
+
+        Raises:
+            PipelineStopped: the pipeline has ended; records taken so far are dropped, their documents
+                are still pending in the source.
+        """
+        batch: list[DocumentRecord] = []
+        batch_bytes = 0
+        deadline: float | None = None
+        with self._not_empty:
+            while True:
+                if self._state.ended.is_set():
+                    raise PipelineStopped
+                took = False
+                while self._records and len(batch) < limits.documents:
+                    size_bytes = self._records[0].size_bytes
+                    if batch and batch_bytes + size_bytes > limits.size_bytes:
+                        self._after_take()
+                        return batch
+                    self._note_depth()
+                    batch.append(self._records.popleft())
+                    self._bytes -= size_bytes
+                    batch_bytes += size_bytes
+                    took = True
+                if took:
+                    self._after_take()
+                if len(batch) >= limits.documents or (self._closed and not self._records):
+                    return batch or None
+                now = time.monotonic()
+                if batch:
+                    deadline = now + limits.seconds if deadline is None else deadline
+                    if now >= deadline:
+                        return batch
+                self._not_empty.wait(None if deadline is None else deadline - now)
+
+    def close(self) -> None:
+        """Say that no more records will come; consumers drain what is there."""
+        with self._not_empty:
+            self._closed = True
+            self._not_empty.notify_all()
+
+    def depth(self) -> QueueDepth:
+        """Return how full the queue is and was."""
+        with self._not_empty:
+            self._note_depth()
+            elapsed = 0.0 if self._first_change is None else self._last_change - self._first_change
+            mean = self._depth_seconds / elapsed if elapsed > 0 else 0.0
+            return QueueDepth(len(self._records), self._max_depth, mean, self._capacity_documents)
+
+    def _is_full(self, size_bytes: int) -> bool:
+        # A record larger than the whole byte bound is let in when the queue is empty.
+        return bool(self._records) and (
+            len(self._records) >= self._capacity_documents or self._bytes + size_bytes > self._capacity_bytes
+        )
+
+    def _after_take(self) -> None:
+        self._not_full.notify_all()
+        if self._records:
+            self._not_empty.notify()
+
+    def _note_depth(self) -> None:
+        now = time.perf_counter()
+        if self._first_change is None:
+            self._first_change = now
+        else:
+            self._depth_seconds += len(self._records) * (now - self._last_change)
+        self._last_change = now
+
+    def _wake_all(self) -> None:
+        with self._not_empty:
+            self._not_empty.notify_all()
+            self._not_full.notify_all()
