@@ -1,0 +1,252 @@
+"""How far a load has come, shown while it runs: a bar on a terminal, a line every ten seconds elsewhere.
+
+Everything goes to standard error; standard output is for results.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import asdict
+from enum import Enum
+from typing import IO, Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+
+from xml_extractor.profiling.summary import DocumentCounts
+
+LINE_SECONDS: Final = 10.0
+BAR_SECONDS: Final = 0.2
+# The rate shown is that of the last so many seconds, so that it follows a target that slows down.
+_RATE_WINDOW_SECONDS: Final = 15.0
+
+
+class ProgressStyle(Enum):
+    """What ``--progress`` offers; auto is a bar on a terminal and plain lines elsewhere."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+class Progress:
+    """What a running pipeline tells: nothing is shown by this class itself (``--progress none``).
+
+    ``update`` may be called as often as one likes, from any thread; it only takes note.
+    """
+
+    def start(self, total: int | None) -> None:
+        """Begin; ``total`` is how many documents there are to read, where that is known."""
+
+    def update(self, counts: DocumentCounts, queue_depth: int) -> None:
+        """Take note of the figures so far: documents, and records in the insert queue."""
+
+    def finish(self) -> None:
+        """End; harmless when called twice or without ``start``."""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+
+class _Meter:
+    """Rate and time left, from what has been settled so far."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        self.started = time.monotonic()
+        self._points: deque[tuple[float, int]] = deque([(self.started, 0)])
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def rate(self, settled: int) -> float:
+        """Documents per second over the last few seconds, ``settled`` being the count now."""
+        now = time.monotonic()
+        self._points.append((now, settled))
+        while len(self._points) > 2 and self._points[1][0] <= now - _RATE_WINDOW_SECONDS:
+            self._points.popleft()
+        then, before = self._points[0]
+        return (settled - before) / (now - then) if now > then else 0.0
+
+    def seconds_left(self, settled: int, rate: float) -> float | None:
+        if self.total is None or rate <= 0:
+            return None
+        return max(0, self.total - settled) / rate
+
+
+class _ThreadedProgress(Progress, ABC):
+    """Shows the latest figures at an interval, from a thread of its own that ends with the run."""
+
+    interval_seconds: float
+
+    def __init__(self) -> None:
+        self._latest = (DocumentCounts(), 0)
+        self._thread: threading.Thread | None = None
+        self._finished = threading.Event()
+        self._meter = _Meter(None)
+
+    def start(self, total: int | None) -> None:
+        self._meter = _Meter(total)
+        self._open()
+        # A daemon, so that not even a defect here could keep the program from ending.
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._thread.start()
+
+    def update(self, counts: DocumentCounts, queue_depth: int) -> None:
+        self._latest = (counts, queue_depth)
+
+    def finish(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._finished.set()
+        thread.join()
+        self._close()
+
+    def _run(self) -> None:
+        while not self._finished.wait(self.interval_seconds):
+            try:
+                self._show(*self._latest)
+            except (OSError, ValueError):
+                # Standard error has been closed: the load is worth more than the display of it.
+                return
+
+    def _open(self) -> None:
+        """Prepare the display."""
+
+    def _close(self) -> None:
+        """Take the display down."""
+
+    @abstractmethod
+    def _show(self, counts: DocumentCounts, queue_depth: int) -> None:
+        """Show the figures once."""
+
+
+class PlainProgress(_ThreadedProgress):
+    """One plain line every ten seconds."""
+
+    def __init__(self, stream: IO[str], interval_seconds: float = LINE_SECONDS) -> None:
+        super().__init__()
+        self.interval_seconds = interval_seconds
+        self._stream = stream
+
+    def _show(self, counts: DocumentCounts, queue_depth: int) -> None:
+        settled = counts.settled
+        rate = self._meter.rate(settled)
+        of_total = "" if self._meter.total is None else f" of {self._meter.total:,}"
+        parts = [f"{settled:,}{of_total} documents", f"{rate:,.0f}/s", f"queue {queue_depth:,}"]
+        if counts.quarantined:
+            parts.append(f"{counts.quarantined:,} quarantined")
+        left = self._meter.seconds_left(settled, rate)
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        self._stream.write(f"{duration(self._meter.seconds())}: {', '.join(parts)}\n")
+        self._stream.flush()
+
+
+class JsonProgress(_ThreadedProgress):
+    """One JSON object a line, every ten seconds and once at the end."""
+
+    def __init__(self, stream: IO[str], interval_seconds: float = LINE_SECONDS) -> None:
+        super().__init__()
+        self.interval_seconds = interval_seconds
+        self._stream = stream
+
+    def _show(self, counts: DocumentCounts, queue_depth: int) -> None:
+        settled = counts.settled
+        rate = self._meter.rate(settled)
+        left = self._meter.seconds_left(settled, rate)
+        line: dict[str, Any] = {
+            "seconds": round(self._meter.seconds(), 1),
+            "documents": asdict(counts),
+            "total": self._meter.total,
+            "documents_per_second": round(rate, 1),
+            "queue_depth": queue_depth,
+            "seconds_left": None if left is None else round(left, 1),
+        }
+        self._stream.write(json.dumps(line) + "\n")
+        self._stream.flush()
+
+    def _close(self) -> None:
+        try:
+            self._show(*self._latest)
+        except (OSError, ValueError):
+            return
+
+
+class BarProgress(_ThreadedProgress):
+    """A bar on a terminal, with documents per second, queue depth and time left."""
+
+    interval_seconds = BAR_SECONDS
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._bar = RichProgress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+            TextColumn("[green]{task.fields[rate]}"),
+            TextColumn("queue {task.fields[queue]}"),
+            TextColumn("[yellow]{task.fields[quarantined]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            auto_refresh=False,  # the thread of this class refreshes; one is enough
+            transient=True,
+        )
+        self._task = TaskID(0)
+
+    def _open(self) -> None:
+        self._task = self._bar.add_task(
+            "Loading", total=self._meter.total, amount="", rate="", queue="0", quarantined="", left=""
+        )
+        self._bar.start()
+
+    def _close(self) -> None:
+        self._bar.stop()
+
+    def _show(self, counts: DocumentCounts, queue_depth: int) -> None:
+        settled = counts.settled
+        rate = self._meter.rate(settled)
+        left = self._meter.seconds_left(settled, rate)
+        total = "" if self._meter.total is None else f" of {self._meter.total:,}"
+        self._bar.update(
+            self._task,
+            completed=settled,
+            amount=f"{settled:,}{total}",
+            rate=f"{rate:,.0f}/s",
+            queue=f"{queue_depth:,}",
+            quarantined=f"{counts.quarantined:,} quarantined" if counts.quarantined else "",
+            left="" if left is None else f"{duration(left)} left",
+        )
+        self._bar.refresh()
+
+
+def open_progress(style: ProgressStyle, console: Console) -> Progress:
+    """Return the display that fits ``style`` and the console (standard error's)."""
+    if style is ProgressStyle.NONE:
+        return Progress()
+    if style is ProgressStyle.JSON:
+        return JsonProgress(console.file)
+    if style is ProgressStyle.AUTO and console.is_terminal:
+        return BarProgress(console)
+    return PlainProgress(console.file)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as people write it: ``8 s``, ``2 min 05 s``, ``3 h 20 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,456 @@
+"""Settings: command line flags > environment > config file > defaults.
+
+Each field of :class:`Settings` is a flag (``--batch-size``), an environment variable
+(``XML_EXTRACTOR_BATCH_SIZE``) and a key of the config file (``batch_size``) at once; what it allows and
+what it means is written here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from xml_extractor.errors import UsageError
+from xml_extractor.mapping.records import Key
+from xml_extractor.profiling.progress import ProgressStyle
+
+ENVIRONMENT_PREFIX: Final = "XML_EXTRACTOR_"
+CONFIG_FILE: Final = Path("config") / "settings.yaml"
+DEFAULT_CONTRACT: Final = "config/loan_application.yaml"
+EMBEDDED_DATABASE: Final = Path("data") / "xml_extractor.db"
+SECRETS: Final = frozenset({"source_password", "target_password"})
+"""Settings that have no flag: a command line can be read by every user of the machine."""
+
+
+class ExecutorChoice(Enum):
+    """What ``--executor`` offers."""
+
+    AUTO = "auto"
+    THREAD = "thread"
+    PROCESS = "process"
+    SERIAL = "serial"
+
+
+class OnPlanChange(Enum):
+    """What ``--on-plan-change`` offers."""
+
+    REPORT = "report"
+    RELOAD = "reload"
+
+
+class LogLevel(Enum):
+    """What ``--log-level`` offers."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+_MEBIBYTE: Final = 2**20
+
+
+class LoadOptions(BaseModel):
+    """How a load runs; which databases and which contract are told apart from it.
+
+    Immutable.  A value that is not allowed raises pydantic's ``ValidationError`` (a ``ValueError``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    workers: int = Field(4, ge=1, le=256, description="workers that parse and map")
+    batch_size: int = Field(1000, ge=1, le=1_000_000, description="documents per transaction")
+    # Two batches: one being inserted, one filling up.
+    queue_size: int = Field(2000, ge=1, description="documents that may wait for the target")
+    queue_bytes: ByteSize = Field(
+        ByteSize(64 * _MEBIBYTE), ge=1, description="memory of the documents that may wait, such as 64MiB"
+    )
+    insert_threads: int = Field(
+        1, ge=1, le=64, description="connections that insert (clamped to what the target can use)"
+    )
+    limit: int | None = Field(None, ge=1, description="dispatch at most this many pending documents")
+    app_id_start: Key | None = Field(None, description="first source key, inclusive")
+    app_id_end: Key | None = Field(None, description="last source key, inclusive")
+    executor: ExecutorChoice = Field(
+        ExecutorChoice.AUTO, description="run workers as threads, as processes, or one in turn with inserting"
+    )
+    retry_seconds: float = Field(
+        30.0, ge=0, le=86_400, description="how long a lost target is retried before the run ends"
+    )
+    statement_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="how long a statement may go without an answer"
+    )
+    batch_bytes: ByteSize = Field(
+        ByteSize(32 * _MEBIBYTE), ge=1, description="a batch closes at this size, such as 32MiB"
+    )
+    batch_seconds: float = Field(5.0, gt=0, le=3600, description="a batch closes at this age")
+    source_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="name of the source in the ledger, if the contract's is not meant",
+    )
+    on_plan_change: OnPlanChange = Field(
+        OnPlanChange.REPORT,
+        description="what to do about documents loaded under another plan of this contract",
+    )
+    create_tables: bool | None = Field(
+        None,
+        description="create the contract's tables where absent (default: for the embedded database only)",
+    )
+    dry_run: bool = Field(False, description="parse and map everything, check the target, write nothing")
+
+
+class Settings(LoadOptions):
+    """Everything that a command can be told, from wherever it was told."""
+
+    source: str | None = Field(None, description="database that holds the documents, as a SQLAlchemy URL")
+    target: str | None = Field(
+        None, description="database to load into (default: the source), null: or jsonl:DIR"
+    )
+    source_password: SecretStr | None = Field(None, description="password for the source")
+    target_password: SecretStr | None = Field(None, description="password for the target")
+    source_password_file: Path | None = Field(
+        None, description="file whose first line is the source's password"
+    )
+    target_password_file: Path | None = Field(
+        None, description="file whose first line is the target's password"
+    )
+    contract: str = Field(DEFAULT_CONTRACT, min_length=1, description="mapping contract")
+    summary: Path | None = Field(None, description="write the summary as JSON into this file")
+    progress: ProgressStyle = Field(
+        ProgressStyle.AUTO,
+        description="bar on a terminal and a line every ten seconds elsewhere, or as named",
+    )
+    log_level: LogLevel = Field(LogLevel.INFO, description="least important log lines shown")
+    log_file: Path | None = Field(None, description="write the log, with tracebacks, into this file too")
+
+    def options(self) -> LoadOptions:
+        """Return the part that says how a load runs."""
+        return LoadOptions(**{name: getattr(self, name) for name in LoadOptions.model_fields})
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings as plain data for the summary, without passwords."""
+        shown = self.model_dump(mode="json", exclude=set(SECRETS))
+        for side in ("source", "target"):
+            if shown[side] is not None:
+                shown[side] = hide_password(shown[side])
+        return shown
+
+
+def flag(name: str) -> str:
+    """Return the command line flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value and where it was given, as a message names it."""
+
+    value: Any
+    place: str
+
+
+def read_settings(
+    flags: Mapping[str, Any],
+    *,
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Bring flags, environment and config file together.
+
+    Args:
+        flags: by setting's name; ``None`` = not given.
+        config: the file named by ``--config``; else ``XML_EXTRACTOR_CONFIG``; else ``config/settings.yaml``
+            of the working directory, else of the checkout, where there is one.
+        environment: instead of the process's own.
+        folder: instead of the working directory.
+
+    Raises:
+        UsageError: naming the flag, variable or key of every value that is not allowed, and what is.
+    """
+    environment = os.environ if environment is None else environment
+    folder = Path.cwd() if folder is None else folder
+    given: dict[str, _Given] = {}
+    mistakes: list[str] = []
+    path = _config_path(config, environment, folder)
+    if path is not None:
+        for name, value in _read_config(path).items():
+            if name in Settings.model_fields:
+                given[name] = _Given(value, f"{path}: {name}")
+            else:
+                mistakes.append(
+                    f"{path}: unknown key {name!r}{_did_you_mean(name, list(Settings.model_fields))}"
+                )
+    variables = {variable(name): name for name in Settings.model_fields}
+    for key, text in environment.items():
+        if key in variables:
+            given[variables[key]] = _Given(text, key)
+        elif key.startswith(ENVIRONMENT_PREFIX) and key != variable("config"):
+            # Other programs may have variables of this prefix; one that all but names a setting is a slip.
+            close = difflib.get_close_matches(key, variables, n=1, cutoff=1 - 2.5 / len(key))
+            if close:
+                mistakes.append(f"environment variable {key} is not known; did you mean {close[0]}?")
+    for name, value in flags.items():
+        if value is not None:
+            given[name] = _Given(value, flag(name))
+    try:
+        settings = Settings.model_validate({name: item.value for name, item in given.items()})
+    except ValidationError as error:
+        mistakes += _mistakes(error, given)
+        raise UsageError(_listed(mistakes)) from None
+    mistakes += _conflicts(settings, given)
+    if mistakes:
+        raise UsageError(_listed(mistakes))
+    return settings
+
+
+def _config_path(config: Path | None, environment: Mapping[str, str], folder: Path) -> Path | None:
+    if config is not None:
+        return config
+    named = environment.get(variable("config"))
+    if named:
+        return Path(named)
+    root = checkout()
+    folders = [folder] if root is None else [folder, root]
+    return next((place / CONFIG_FILE for place in folders if (place / CONFIG_FILE).is_file()), None)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"config file {path} cannot be read: {error}") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        # The error's own text quotes the line, which may hold a password.
+        mark = getattr(error, "problem_mark", None)
+        place = "" if mark is None else f":{mark.line + 1}:{mark.column + 1}"
+        raise UsageError(f"{path}{place}: not valid YAML; write one `key: value` a line") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: must be a mapping of settings, one `key: value` a line")
+    return {str(name): value for name, value in content.items()}
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+def _mistakes(error: ValidationError, given: Mapping[str, _Given]) -> list[str]:
+    """Say for each value that is not allowed where it was given and what is allowed instead."""
+    mistakes: dict[str, str] = {}
+    for detail in error.errors(include_input=False, include_url=False):
+        name = str(detail["loc"][0])
+        item = given.get(name)
+        place = item.place if item is not None else flag(name)
+        value = (
+            ""
+            if item is None or name in (*SECRETS, "source", "target")
+            else f" {str(item.value)!r} is not allowed;"
+        )
+        mistakes[name] = f"{place}:{value} it takes {allowed(name)}"
+    return list(mistakes.values())
+
+
+def _conflicts(settings: Settings, given: Mapping[str, _Given]) -> list[str]:
+    mistakes = []
+    for side in ("source", "target"):
+        if getattr(settings, f"{side}_password") is not None and getattr(settings, f"{side}_password_file"):
+            mistakes.append(
+                f"{given[f'{side}_password'].place} and {given[f'{side}_password_file'].place} both give the "
+                f"{side}'s password; keep one of them"
+            )
+    start, end = settings.app_id_start, settings.app_id_end
+    if isinstance(start, int) and isinstance(end, int) and start > end:
+        mistakes.append(
+            f"{given['app_id_start'].place}: the first key {start} comes after the last key {end} "
+            f"({given['app_id_end'].place}); exchange them"
+        )
+    return mistakes
+
+
+def _listed(mistakes: list[str]) -> str:
+    return mistakes[0] if len(mistakes) == 1 else "settings are wrong:\n  " + "\n  ".join(mistakes)
+
+
+# ------------------------------------------------------------------------------- what a setting takes
+
+
+def choices(name: str) -> tuple[str, ...] | None:
+    """Return the words that a setting takes, or ``None`` where it is not a choice."""
+    annotation = Settings.model_fields[name].annotation
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return tuple(str(member.value) for member in annotation)
+    return None
+
+
+def is_switch(name: str) -> bool:
+    """Whether a setting is yes or no."""
+    return Settings.model_fields[name].annotation in (bool, bool | None)
+
+
+def allowed(name: str) -> str:
+    """Say what a setting takes: ``a whole number from 1 to 256``."""
+    field = Settings.model_fields[name]
+    words = choices(name)
+    if words is not None:
+        return "one of " + ", ".join(words)
+    if is_switch(name):
+        return "true or false"
+    annotation = str(field.annotation)
+    if "ByteSize" in annotation:
+        return "a size in bytes of 1 or more, such as 64MiB"
+    if name in ("app_id_start", "app_id_end"):
+        return "a key: a whole number or a text"
+    if "float" in annotation:
+        return "a number of seconds" + _range(field)
+    if "int" in annotation:
+        return "a whole number" + _range(field)
+    if "Path" in annotation:
+        return "the path of a file"
+    return "a text that is not empty"
+
+
+def default_text(name: str) -> str:
+    """Return a setting's default as the documentation shows it; empty where there is none."""
+    default = Settings.model_fields[name].default
+    if default is None:
+        return ""
+    if isinstance(default, Enum):
+        return str(default.value)
+    if isinstance(default, bool):
+        return "true" if default else "false"
+    if isinstance(default, ByteSize):
+        return default.human_readable(separator="").replace(".0", "")
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _range(field: FieldInfo) -> str:
+    bounds = {type(item).__name__: item for item in field.metadata}
+    low, above, high = bounds.get("Ge"), bounds.get("Gt"), bounds.get("Le")
+    if low is not None and high is not None:
+        return f" from {low.ge:,} to {high.le:,}"
+    if above is not None and high is not None:
+        return f" above {above.gt:,} and up to {high.le:,}"
+    if low is not None:
+        return f", {low.ge:,} or more"
+    return ""
+
+
+# ---------------------------------------------------------------------------- databases and contract
+
+
+def checkout() -> Path | None:
+    """Return the folder of the checkout that this code runs from; ``None`` where pip installed it."""
+    root = Path(__file__).resolve().parent.parent
+    return (
+        root if (root / "production_processor.py").is_file() and (root / "pyproject.toml").is_file() else None
+    )
+
+
+def embedded_url(folder: Path | None = None) -> str:
+    """Return the URL of the embedded default: a file of the checkout, else of the working directory."""
+    root = folder or checkout() or Path.cwd()
+    return f"sqlite:///{(root / EMBEDDED_DATABASE).as_posix()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """The two URLs of a load, with their passwords in them; never to be shown as they are."""
+
+    source: str
+    target: str
+    source_is_embedded: bool
+    target_is_embedded: bool
+
+
+def databases(settings: Settings) -> Databases:
+    """Settle which databases are meant and put the passwords into their URLs.
+
+    The source is the embedded default where none is named, and the target is the source.
+
+    Raises:
+        UsageError: a URL or a password file is wrong.
+    """
+    source = settings.source
+    target = settings.target if settings.target is not None else source
+    embedded = embedded_url()
+    return Databases(
+        source=embedded if source is None else _with_password(settings, "source", source),
+        target=embedded
+        if target is None
+        else _with_password(settings, "target" if settings.target is not None else "source", target),
+        source_is_embedded=source is None,
+        target_is_embedded=target is None,
+    )
+
+
+def _with_password(settings: Settings, side: str, url: str) -> str:
+    secret: SecretStr | None = getattr(settings, f"{side}_password")
+    file: Path | None = getattr(settings, f"{side}_password_file")
+    if secret is None and file is None:
+        return url
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if secret is not None:
+        password = secret.get_secret_value()
+    else:
+        assert file is not None
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"{flag(f'{side}_password_file')} {file} cannot be read: {type(error).__name__}"
+            ) from error
+        if not lines or not lines[0]:
+            raise UsageError(
+                f"{flag(f'{side}_password_file')} {file} is empty; its first line is the password"
+            )
+        password = lines[0]
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UsageError(
+            f"{flag(side)}: {hide_password(url)!r} is not a database URL, and takes no password; write one "
+            "such as sqlite:///file.db or postgresql://user@host/database"
+        ) from None
+    if parsed.username is None and "odbc_connect" in parsed.query:
+        raise UsageError(
+            f"{flag(side)}: with odbc_connect the password belongs into the connection string; "
+            f"give the whole URL by {variable(side)} or the config file instead"
+        )
+    return parsed.set(password=password).render_as_string(hide_password=False)
+
+
+# Up to the last '@': a password may itself hold one that should have been escaped, or a '/'.
+_USER_INFO: Final = re.compile(r"(?<=://)([^:/@]*):(.*)(?=@)")
+_QUERY_SECRET: Final = re.compile(r"(?i)([?&;](?:password|pwd)=|(?:pwd|password)(?:=|%3d))([^&;]*)")
+
+
+def hide_password(url: str) -> str:
+    """Return a database URL fit to be shown: passwords in it, in any place that drivers know, are ``***``."""
+    return _QUERY_SECRET.sub(r"\1***", _USER_INFO.sub(r"\1:***", url))
