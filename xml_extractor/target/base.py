@@ -1,0 +1,187 @@
+"""What the pipeline may ask of a target, whatever it is: a database, files, or nothing at all.
+
+Who uses what: the coordinator calls :meth:`Target.prepare` once and gets a :class:`LoadHandle`; the
+thread that pages through the source's keys asks :meth:`LoadHandle.lookup`; each insert thread owns one
+:class:`BatchWriter`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal
+
+from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.base import RowEncoder
+from xml_extractor.mapping.records import DocumentRecord, Key, Previous, Rejection, State
+
+OnPlanChange = Literal["report", "reload"]
+"""What to do with documents that were loaded under another plan of the same contract."""
+
+
+class RunState(Enum):
+    """How a load stands in ``load_runs``.  All but FINISHED can be resumed by the same command."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"  # by a signal, after what was in flight had been committed
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """What the ledger says of one document."""
+
+    key: Key
+    state: State
+    load_id: int
+    batch: int
+    plan_digest: str  # of the load that committed it
+    document_hash: bytes | None
+    row_counts: tuple[int, ...]  # in the order of the tables of the load that committed it
+    committed_at: datetime  # UTC
+
+    @property
+    def previous(self) -> Previous:
+        """The entry as a record carries it that is to replace it."""
+        return Previous(self.state, self.batch, self.plan_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedByTarget:
+    """A document that the target refused and that was put into quarantine for it."""
+
+    key: Key
+    rejection: Rejection
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What became of the records of one batch; the four counts sum to the number of records.
+
+    A document that another loader settled in the meantime is counted by what the ledger says of it:
+    ``already_loaded``, ``quarantined`` or ``skipped``.
+    """
+
+    rows: tuple[int, ...]
+    """Rows committed per table, in the plan's order."""
+    loaded: int = 0
+    already_loaded: int = 0
+    quarantined: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    """From the first statement of the batch to the end of its last commit, retries included."""
+    attempts: int = 0
+    """Transactions begun: 1, unless something was retried or bisected."""
+    rejected: list[RejectedByTarget] = field(default_factory=list)
+    """Documents among ``quarantined`` that it was the target that refused."""
+
+
+class BatchWriter(ABC):
+    """Commits batches.  Belongs to one thread, save for :meth:`abort`."""
+
+    @abstractmethod
+    def commit_batch(self, records: Sequence[DocumentRecord]) -> BatchResult:
+        """Commit all of these records, whatever it takes, and say what became of each.
+
+        Raises:
+            TargetError: the target is gone for good, or refuses work for a reason that is no
+                document's fault.  What had been committed stays; the same command resumes.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Make a :meth:`commit_batch` that is waiting, in any thread, end at once with TargetError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection; never raises."""
+
+
+class LoadHandle(ABC):
+    """One load, prepared: its identity, what is known of documents, and writers."""
+
+    load_id: int
+    """0 where the target keeps no ledger, and in a dry run that resumes nothing."""
+    started_at: datetime
+    """UTC with microseconds; kept when a load is resumed, because GETUTCDATE() answers it."""
+    resumed: bool
+
+    @abstractmethod
+    def lookup(self, keys: Sequence[Key]) -> dict[Key, LedgerEntry]:
+        """Return what the ledger says of those of these keys that it knows.  Thread-safe.
+
+        Raises:
+            TargetError: the target did not answer within the retry time.
+        """
+
+    @abstractmethod
+    def writer(self, index: int) -> BatchWriter:
+        """Return a writer for the insert thread with this number; it connects on first use."""
+
+    @abstractmethod
+    def finish(self, state: RunState, summary: Mapping[str, Any]) -> None:
+        """Record how the load ended.  With any state but FINISHED the same command resumes it.
+
+        Raises:
+            TargetError: it could not be recorded.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Make a :meth:`lookup` that is waiting, in any thread, end at once with TargetError."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the handle's own connection; never raises.  Writers are closed by their owners."""
+
+
+class Target(ABC):
+    """Where rows go.  Immutable and thread-safe; nothing is opened before :meth:`prepare`."""
+
+    max_insert_threads: int | None = None
+    """The most writers that can work at once, or None for no limit."""
+    needs_hash: bool = True
+    """Whether records must carry the hash of their document."""
+
+    @property
+    @abstractmethod
+    def display(self) -> str:
+        """The target in words for messages, without a password."""
+
+    @abstractmethod
+    def encoder(self, plan: Plan) -> RowEncoder | None:
+        """Return what workers encode rows with; None = nothing to encode, records carry only counts."""
+
+    @abstractmethod
+    def prepare(
+        self,
+        plan: Plan,
+        *,
+        source_name: str,
+        source_name_explicit: bool,
+        create_tables: bool,
+        dry_run: bool,
+        on_plan_change: OnPlanChange,
+        settings: Mapping[str, Any],
+    ) -> LoadHandle:
+        """Connect, check the tables, and start a load or resume an unfinished one.
+
+        Args:
+            plan: the compiled contract.
+            source_name: the name under which the ledger knows the source.
+            source_name_explicit: whether the user gave that name (``--source-name``).
+            create_tables: create the data and bookkeeping tables that are missing.
+            dry_run: write nothing at all.
+            on_plan_change: ``reload`` makes sure that old rows can be found and replaced.
+            settings: kept with the load for the record; must hold no password.
+
+        Raises:
+            TargetError: the target cannot be reached (within 10 seconds) or refuses.
+            TargetSchemaError: tables are missing or do not fit; lists all that is wrong.
+            UsageError: the ledger knows this contract under another source name; or the bookkeeping
+                tables are of a newer version of this program; or ``reload`` is not possible.
+        """
