@@ -1,25 +1,14 @@
-"""Chunks of pending keys: what is handed to workers, and how they are found."""
+"""Chunks of pending keys: what is handed to workers."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from xml_extractor.mapping.records import Key, Previous, State
-from xml_extractor.processing.pipeline_state import PipelineState
-from xml_extractor.settings import LoadOptions
-from xml_extractor.source.reader import SourceReader
-from xml_extractor.target.base import LoadHandle
-
-logger = logging.getLogger(__name__)
+from xml_extractor.mapping.records import Key, Previous
 
 CHUNK_DOCUMENTS = 64
 """Documents a chunk: small enough that the last chunks of a load keep all workers busy, large enough
 that its cost (one hand-over, one query) is spread over many documents."""
-
-KEY_PAGE = 5_000
-"""Keys a page: one source query and one ledger query for this many documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,106 +18,3 @@ class Chunk:
     number: int
     keys: tuple[Key, ...]
     previous: dict[Key, Previous]  # only documents that the ledger already knows
-
-
-@dataclass(slots=True)
-class KeyCounts:
-    """What the ledger said of the keys that were read; written by the dispatching thread only."""
-
-    read: int = 0
-    already_loaded: int = 0
-    quarantined: int = 0
-    skipped: int = 0
-    dispatched: int = 0
-    other_plan: int = 0  # known to the ledger under another version of the contract, and left as they are
-
-
-class PendingKeys:
-    """Pages through the source's keys, asks the ledger for each page, and cuts what is pending into chunks.
-
-    Not thread-safe: it is iterated by one thread.
-    """
-
-    def __init__(
-        self, reader: SourceReader, load: LoadHandle, options: LoadOptions, plan_digest: str,
-        state: PipelineState,
-    ) -> None:  # fmt: skip
-        self.counts = KeyCounts()
-        self._reader = reader
-        self._load = load
-        self._options = options
-        self._plan_digest = plan_digest
-        self._state = state
-
-    def __iter__(self) -> Iterator[Chunk]:
-        options = self._options
-        pages = self._reader.key_pages(options.app_id_start, options.app_id_end, KEY_PAGE)
-        number = 0
-        for page in pages:
-            for keys, previous in self._pending_of(page):
-                number += 1
-                yield Chunk(number, keys, previous)
-            if self._state.stopping.is_set() or self._limit_reached():
-                return
-
-    def _limit_reached(self) -> bool:
-        return self._options.limit is not None and self.counts.dispatched >= self._options.limit
-
-    def _pending_of(self, page: list[Key]) -> Iterator[tuple[tuple[Key, ...], dict[Key, Previous]]]:
-        counts = self.counts
-        entries = self._load.lookup(page)
-        keys: list[Key] = []
-        previous: dict[Key, Previous] = {}
-        for key in page:
-            if self._limit_reached() or self._state.stopping.is_set():
-                break
-            counts.read += 1
-            entry = entries.get(key)
-            if entry is not None:
-                other_plan = entry.plan_digest != self._plan_digest
-                if not (other_plan and self._options.on_plan_change == "reload"):
-                    self._count_known(entry.state, other_plan)
-                    continue
-                previous[key] = entry.previous
-            keys.append(key)
-            counts.dispatched += 1
-            if len(keys) == CHUNK_DOCUMENTS:
-                yield tuple(keys), previous
-                keys, previous = [], {}
-        if keys:
-            yield tuple(keys), previous
-
-    def _count_known(self, state: State, other_plan: bool) -> None:
-        counts = self.counts
-        counts.other_plan += other_plan
-        if state is State.LOADED:
-            counts.already_loaded += 1
-        elif state is State.QUARANTINED:
-            counts.quarantined += 1
-        else:
-            counts.skipped += 1
-
-
-class GivenKeys:
-    """Chunks of keys named by the caller (replay from quarantine), with what the ledger says of them."""
-
-    def __init__(self, keys: Iterable[tuple[Key, Previous]], state: PipelineState) -> None:
-        self.counts = KeyCounts()
-        self._keys = keys
-        self._state = state
-
-    def __iter__(self) -> Iterator[Chunk]:
-        number = 0
-        previous: dict[Key, Previous] = {}
-        for key, known in self._keys:
-            if self._state.stopping.is_set():
-                return
-            self.counts.read += 1
-            self.counts.dispatched += 1
-            previous[key] = known
-            if len(previous) == CHUNK_DOCUMENTS:
-                number += 1
-                yield Chunk(number, tuple(previous), previous)
-                previous = {}
-        if previous:
-            yield Chunk(number + 1, tuple(previous), previous)

@@ -21,8 +21,8 @@ class DatabaseInsertThread:
         number: counted from 1, for the thread's name.
         open_writer: opens the target; called in this thread.
         limits: when a batch closes.
-        on_commit: told of every batch, in this thread: its result and the time (``perf_counter``) at
-            which its first statement was sent.
+        on_commit: told of every batch, in this thread: its result and the time (``perf_counter``) of
+            its commit.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class DatabaseInsertThread:
                 self.waiting_seconds += started - waiting
                 if batch is None:
                     return
-                self._on_commit(writer.commit_batch(batch), started)
+                self._on_commit(writer.commit_batch(batch), perf_counter())
         except PipelineStopped:
             return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it

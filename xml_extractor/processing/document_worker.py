@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from time import perf_counter
 
 import xxhash
 
@@ -37,15 +36,17 @@ class DocumentWorker:
 
     def process(self, document: SourceDocument, previous: Previous | None = None) -> DocumentRecord:
         """Return the document's record, whatever is wrong with the document; never raises for it."""
-        started = parsed = perf_counter()
+        clock = self.clock
         try:
-            tree = self._mapper.parse(document)
-            parsed = perf_counter()
+            try:
+                tree = self._mapper.parse(document)
+            finally:
+                clock.charge_parse()
             mapped = self._mapper.map(tree, document)
         except DocumentRejected as rejected:
-            return self._refused(document, State.QUARANTINED, rejected.rejection, previous, started, parsed)
+            return self._refused(document, State.QUARANTINED, rejected.rejection, previous)
         except DocumentSkipped as skipped:
-            return self._refused(document, State.SKIPPED, skipped.rejection, previous, started, parsed)
+            return self._refused(document, State.SKIPPED, skipped.rejection, previous)
         row_counts = tuple(map(len, mapped.rows))
         if self._encoder is None:
             rows: tuple[object, ...] = ()
@@ -63,9 +64,7 @@ class DocumentWorker:
             unknown_elements=mapped.unknown_elements,
             previous=previous,
         )
-        clock = self.clock
-        clock.parse_seconds += parsed - started
-        clock.map_seconds += perf_counter() - parsed
+        clock.charge_map()
         return record
 
     def _refused(
@@ -74,15 +73,8 @@ class DocumentWorker:
         state: State,
         rejection: Rejection,
         previous: Previous | None,
-        started: float,
-        parsed: float,
     ) -> DocumentRecord:
-        now = perf_counter()
-        if parsed == started:  # it did not get past the parser
-            parsed = now
-        self.clock.parse_seconds += parsed - started
-        self.clock.map_seconds += now - parsed
-        return DocumentRecord(
+        record = DocumentRecord(
             key=document.key,
             state=state,
             document_hash=content_hash(document.content) if self._needs_hash else b"",
@@ -90,6 +82,8 @@ class DocumentWorker:
             rejection=rejection,
             previous=previous,
         )
+        self.clock.charge_map()
+        return record
 
 
 def content_hash(content: str | bytes | None) -> bytes:

@@ -27,7 +27,7 @@ from xml_extractor.processing.insert_queue import InsertQueue
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.worker_process import Failed, Mapped, Ready, run_worker_process
 from xml_extractor.processing.worker_setup import WorkerSetup
-from xml_extractor.profiling.clocks import WorkerClock
+from xml_extractor.profiling.clocks import StageClocks
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -77,9 +77,9 @@ class ProcessWorkers:
         for feeder in self._feeders:
             feeder.thread.start()
 
-    def clocks(self) -> list[WorkerClock]:
-        """Return the clock of each worker, over all the processes that it has been."""
-        return [feeder.clock() for feeder in self._feeders]
+    def clocks(self) -> list[StageClocks]:
+        """Return what is on the clock of each worker, over all the processes that it has been."""
+        return [feeder.clocks() for feeder in self._feeders]
 
     def process_ids(self) -> list[int]:
         """Return the ids of the processes that are running."""
@@ -110,13 +110,13 @@ class _Feeder:
         self._in_flight: deque[_InFlight] = deque()
         self._again: deque[Chunk] = deque()  # sent before to a process that has died
         self._deaths_alone: dict[Key, int] = {}
-        self._clock = WorkerClock()  # of the process that runs
-        self._past_clock = WorkerClock()  # of those that have died
+        self._clocks = StageClocks()  # of the process that runs
+        self._past_clocks = StageClocks()  # of those that have died
         self.thread = threading.Thread(target=self._run, name=f"{self._name}-feeder", daemon=True)
         state.on_end(self._kill)
 
-    def clock(self) -> WorkerClock:
-        return self._past_clock + self._clock
+    def clocks(self) -> StageClocks:
+        return self._past_clocks + self._clocks
 
     def process_id(self) -> int | None:
         process = self._process
@@ -181,7 +181,7 @@ class _Feeder:
 
     def _take_in(self, message: Mapped) -> None:
         current = self._in_flight[0]
-        self._clock = message.clock
+        self._clocks = message.clocks
         for record in message.records:
             del current.remaining[record.key]
             self._deaths_alone.pop(record.key, None)
@@ -236,8 +236,8 @@ class _Feeder:
                     f"{self._start_failures} in a row). Run with --executor thread, and with "
                     "--log-level debug to see why."
                 )
-        self._past_clock = self._past_clock + self._clock
-        self._clock = WorkerClock()
+        self._past_clocks = self._past_clocks + self._clocks
+        self._clocks = StageClocks()
         unfinished = [out for out in self._in_flight if out.remaining]
         self._in_flight.clear()
         logger.warning(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from time import perf_counter
 
 from xml_extractor.mapping.records import DocumentRecord
 from xml_extractor.processing.channel import Channel
@@ -14,7 +13,7 @@ from xml_extractor.processing.document_worker import DocumentWorker
 from xml_extractor.processing.insert_queue import InsertQueue
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.worker_setup import WorkerSetup
-from xml_extractor.profiling.clocks import WorkerClock
+from xml_extractor.profiling.clocks import StageClocks
 
 BLOCK_DOCUMENTS = 16
 """Records handed to the queue at once: its lock is then taken once for so many documents."""
@@ -61,23 +60,22 @@ class ThreadWorkers:
         for thread in self.threads:
             thread.start()
 
-    def clocks(self) -> list[WorkerClock]:
-        """Return the clock of each worker."""
-        return [worker.clock for worker in self._workers]
+    def clocks(self) -> list[StageClocks]:
+        """Return what is on the clock of each worker."""
+        return [worker.clock.clocks() for worker in self._workers]
 
     def _run(self, worker: DocumentWorker) -> None:
         clock = worker.clock
         try:
             while True:
-                waiting = perf_counter()
                 fetched = self._fetched.get()
-                clock.idle_seconds += perf_counter() - waiting
+                clock.charge_idle()
                 if fetched is None:
                     return
                 if fetched.vanished:
                     self._on_vanished(len(fetched.vanished))
                 for block in map_in_blocks(worker, fetched):
-                    clock.blocked_seconds += self._queue.put(block)
+                    clock.charge_map(blocked_seconds=self._queue.put(block))
         except PipelineStopped:
             return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it

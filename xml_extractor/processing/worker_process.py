@@ -7,7 +7,6 @@ import pickle
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from time import perf_counter
 
 from xml_extractor.errors import LoaderError, WorkerError
 from xml_extractor.mapping.records import DocumentRecord, Key
@@ -17,7 +16,7 @@ from xml_extractor.processing.document_fetcher import FETCH_BYTES, DocumentFetch
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.thread_workers import map_in_blocks
 from xml_extractor.processing.worker_setup import WorkerSetup
-from xml_extractor.profiling.clocks import WorkerClock
+from xml_extractor.profiling.clocks import StageClocks, WorkerClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Mapped:
     records: list[DocumentRecord]
     vanished: tuple[Key, ...]
     is_last: bool
-    clock: WorkerClock
+    clocks: StageClocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +58,14 @@ def run_worker_process(setup: WorkerSetup, chunks: Connection, records: Connecti
         fetcher.thread.start()
         clock = worker.clock
         while True:
-            waiting = perf_counter()
             slice_ = fetched.get()
-            clock.idle_seconds += perf_counter() - waiting
+            clock.charge_idle()
             if slice_ is None:
                 return
             for block in map_in_blocks(worker, slice_):
-                _send(records, Mapped(block, (), False, clock))
+                _send(records, clock, Mapped(block, (), False, clock.clocks()))
             if slice_.is_last or slice_.vanished:
-                _send(records, Mapped([], slice_.vanished, slice_.is_last, clock))
+                _send(records, clock, Mapped([], slice_.vanished, slice_.is_last, clock.clocks()))
     except PipelineStopped:
         _report(records, state.failure)
     except OSError:
@@ -92,15 +90,12 @@ def _next_chunk(chunks: Connection) -> Chunk | None:
     return chunk
 
 
-def _send(records: Connection, message: Mapped) -> None:
-    """Send records; the time that the pipe is full counts as blocked, packing as mapping."""
-    clock = message.clock
-    started = perf_counter()
+def _send(records: Connection, clock: WorkerClock, message: Mapped) -> None:
+    """Send records; packing counts as mapping, waiting while the pipe is full as blocked."""
     packed = _pack(message)
-    sending = perf_counter()
+    clock.charge_map()
     records.send_bytes(packed)
-    clock.map_seconds += sending - started
-    clock.blocked_seconds += perf_counter() - sending
+    clock.charge_blocked()
 
 
 def _pack(message: Ready | Mapped | Failed) -> bytes:

@@ -1,0 +1,86 @@
+"""What a load has come to so far, added up from several threads."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+from xml_extractor.profiling.percentiles import LatencyHistogram
+from xml_extractor.profiling.summary import DocumentCounts
+from xml_extractor.target.base import BatchResult
+
+
+class LoadCounts:
+    """The figures of one load that come from committed batches.  Thread-safe."""
+
+    def __init__(self, tables: Sequence[str]) -> None:
+        self.latency = LatencyHistogram()
+        self.rows: Counter[str] = Counter(dict.fromkeys(tables, 0))
+        self.loaded_rows: Counter[str] = Counter(dict.fromkeys(tables, 0))
+        self.quarantine_reasons: Counter[str] = Counter()
+        self.unknown_elements: Counter[str] = Counter()
+        self.truncated_values = 0
+        self.batches = 0
+        self.extra_attempts = 0  # transactions beyond one a batch: retries and bisection
+        self.insert_seconds = 0.0  # of all insert threads
+        self.last_commit: float | None = None  # perf_counter
+        self._tables = tuple(tables)
+        self._settled = DocumentCounts()
+        self._dispatched = 0
+        self._vanished = 0
+        self._lock = threading.Lock()
+
+    def dispatched(self, documents: int) -> None:
+        """Count documents handed to the workers."""
+        with self._lock:
+            self._dispatched += documents
+
+    def add_vanished(self, documents: int) -> None:
+        """Count documents whose source rows were gone when they were to be read."""
+        with self._lock:
+            self._vanished += documents
+
+    def add_batch(self, result: BatchResult, committed_at: float) -> None:
+        """Count a committed batch; ``committed_at`` is perf_counter time."""
+        self.latency.record(result.seconds)
+        with self._lock:
+            self.batches += 1
+            self.extra_attempts += max(0, result.attempts - 1)
+            self.insert_seconds += result.seconds
+            self.last_commit = max(committed_at, self.last_commit or committed_at)
+            self.truncated_values += result.truncated_values
+            self.unknown_elements.update(result.unknown_elements)
+            self.quarantine_reasons.update(result.quarantine_reasons)
+            for table, committed, loaded in zip(
+                self._tables, result.rows, result.document_rows, strict=True
+            ):
+                self.rows[table] += committed
+                self.loaded_rows[table] += loaded
+            self._settled = self._settled + DocumentCounts(
+                loaded=result.loaded,
+                already_loaded=result.already_loaded,
+                quarantined=result.quarantined,
+                skipped=result.skipped,
+            )
+
+    @property
+    def vanished(self) -> int:
+        """Documents whose source rows were gone when they were to be read."""
+        with self._lock:
+            return self._vanished
+
+    def documents(self) -> DocumentCounts:
+        """What became of the documents that were dispatched: ``read`` are those that were still there,
+        ``unfinished`` those of them that no batch has settled yet."""
+        with self._lock:
+            settled = self._settled
+            read = self._dispatched - self._vanished
+            return DocumentCounts(
+                read=read,
+                loaded=settled.loaded,
+                already_loaded=settled.already_loaded,
+                quarantined=settled.quarantined,
+                skipped=settled.skipped,
+                unfinished=read - settled.settled,
+            )

@@ -1,0 +1,369 @@
+"""Runs a load: starts every stage, watches over them, and counts what came of it.
+
+    keys ──chunks──▶ workers (threads or processes) ──records──▶ InsertQueue ──batches──▶ insert threads
+
+Who waits for whom: the dispatcher waits when the workers have enough chunks, the workers when the queue
+is full or no documents have arrived, the insert threads when no batch is ready.  Every one of these waits
+ends when the pipeline does (:class:`PipelineState`), whoever ended it.  The calling thread starts the
+stages, shows progress and waits; it is the one that signals reach.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.base import Engine
+from xml_extractor.mapping.records import DocumentRecord, Key, Previous, SourceDocument
+from xml_extractor.processing.channel import Channel
+from xml_extractor.processing.chunks import Chunk
+from xml_extractor.processing.database_insert_thread import DatabaseInsertThread
+from xml_extractor.processing.executor_choice import SAMPLE_DOCUMENTS, ExecutorChoice, choose_executor
+from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
+from xml_extractor.processing.load_counts import LoadCounts
+from xml_extractor.processing.pending_keys import GivenKeys, PendingKeys
+from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
+from xml_extractor.processing.process_workers import ProcessWorkers
+from xml_extractor.processing.thread_workers import ThreadWorkers
+from xml_extractor.processing.worker_setup import WorkerSetup
+from xml_extractor.profiling.bottleneck import bottleneck
+from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.profiling.progress import Progress
+from xml_extractor.profiling.summary import DocumentCounts, LoadSummary, QueueFigures
+from xml_extractor.settings import ExecutorChoice as ExecutorSetting
+from xml_extractor.settings import LoadOptions
+from xml_extractor.source.reader import SourceReader
+from xml_extractor.target.base import LoadHandle, Target
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+"""How often the calling thread looks at the stages: also the longest that a signal waits on platforms
+where a blocked main thread does not see it."""
+
+LOOK_AHEAD_DOCUMENTS = 2_000
+"""Pending documents that are looked for before an executor is chosen."""
+
+SAMPLE_BYTES = 8 * 2**20
+"""The most that the documents timed for the choice may hold."""
+
+END_SECONDS = 8.0
+"""How long the stages may take to end after the pipeline has: less than the 10 s of law 6."""
+
+
+class ParallelCoordinator:
+    """Runs one load from pending keys to committed batches.
+
+    Args:
+        source: the database that holds the documents.
+        load: the prepared target (``Target.prepare``); the caller finishes and closes it.
+        keys: instead of all pending keys of the source: these, with what the ledger says of them.
+
+    :meth:`stop` and :meth:`abort` may be called from any thread and from signal handlers; everything else
+    belongs to one thread.
+    """
+
+    def __init__(
+        self,
+        source: Engine,
+        target: Target,
+        load: LoadHandle,
+        plan: Plan,
+        options: LoadOptions,
+        progress: Progress | None = None,
+        keys: Iterable[tuple[Key, Previous]] | None = None,
+    ) -> None:
+        self._target = target
+        self._load = load
+        self._plan = plan
+        self._options = options
+        self._progress = progress or Progress()
+        self._keys = keys
+        self._state = PipelineState()
+        self._counts = LoadCounts([table.name for table in plan.tables])
+        self._queue = InsertQueue(self._state, options.queue_size, options.queue_bytes)
+        self._setup = WorkerSetup(
+            source=source,
+            plan=plan,
+            load_started_at=load.started_at,
+            encoder=target.encoder(plan),
+            needs_hash=target.needs_hash,
+            retry_seconds=options.retry_seconds,
+        )
+        self._signal: int | None = None
+        self._choice = ExecutorChoice(options.executor.value, "as set")
+        self._insert_threads = min(options.insert_threads, target.max_insert_threads or options.insert_threads)
+        self._worker_clocks: Callable[[], list[StageClocks]] = list
+        self._notes: list[str] = []
+        self._started = 0.0
+        self._pending: PendingKeys | GivenKeys | None = None
+
+    # ---------------------------------------------------------------------------------- control
+
+    def stop(self, signal_number: int) -> None:
+        """Stop gracefully: dispatch nothing more, commit what is in flight, then end."""
+        self._signal = signal_number
+        self._state.stopping.set()
+
+    def abort(self) -> None:
+        """Stop at once: batches that are not committed are rolled back; they stay pending."""
+        self._state.abort()
+
+    # ---------------------------------------------------------------------------------- the run
+
+    def run(self) -> LoadSummary:
+        """Run the load and return its figures, checked (law 3).
+
+        Raises:
+            SourceError, TargetError, WorkerError: a stage failed for good; what was committed stays, and
+                :meth:`summary` still tells what that is.
+        """
+        self._started = time.perf_counter()
+        reader = self._setup.make_reader()
+        try:
+            reader.open()
+            reader.check()
+            options = self._options
+            pending = self._pending = (
+                PendingKeys(reader, self._load, options, self._plan.digest, self._state)
+                if self._keys is None
+                else GivenKeys(self._keys, self._state)
+            )
+            self._progress.start(self._total(reader))
+            chunks = iter(pending)
+            first = self._choose(reader, chunks)
+            if self._choice.executor == ExecutorSetting.SERIAL.value:
+                self._run_serially(reader, chain(first, chunks))
+            else:
+                self._run_in_parallel(chain(first, chunks))
+        except PipelineStopped:
+            pass
+        finally:
+            reader.close()
+            self._progress.finish()
+        if self._state.failure is not None:
+            raise self._state.failure
+        summary = self.summary()
+        summary.check()
+        return summary
+
+    def _total(self, reader: SourceReader) -> int | None:
+        """How many documents the progress bar counts up to."""
+        if self._keys is not None:
+            return None
+        total = reader.count(self._options.app_id_start, self._options.app_id_end)
+        return total if self._options.limit is None else min(total, self._options.limit)
+
+    def _choose(self, reader: SourceReader, chunks: Iterator[Chunk]) -> list[Chunk]:
+        """Settle on an executor; return the chunks that were looked at for it."""
+        if self._insert_threads < self._options.insert_threads:
+            self._note(
+                f"{self._target.display} takes {self._insert_threads} insert thread(s) at most, "
+                f"not {self._options.insert_threads}"
+            )
+        if self._options.executor is not ExecutorSetting.AUTO:
+            return []
+        looked_at: list[Chunk] = []
+        # A page of keys is read anyway before the first chunk comes out; what else is pending of it
+        # costs nothing more.
+        for chunk in chunks:
+            looked_at.append(chunk)
+            if sum(len(seen.keys) for seen in looked_at) >= LOOK_AHEAD_DOCUMENTS:
+                break
+        sample: list[SourceDocument] = []
+        for chunk in looked_at:
+            if len(sample) < SAMPLE_DOCUMENTS and _size(sample) < SAMPLE_BYTES:
+                sample += reader.documents(chunk.keys[: SAMPLE_DOCUMENTS - len(sample)])
+        self._choice = choose_executor(
+            self._setup, sample, sum(len(seen.keys) for seen in looked_at), self._options.workers
+        )
+        if looked_at:
+            self._note(f"executor {self._choice.executor}: {self._choice.reason}")
+        return looked_at
+
+    def _note(self, text: str) -> None:
+        logger.info("%s", text)
+        self._notes.append(text)
+
+    # ---------------------------------------------------------------------------------- in parallel
+
+    def _run_in_parallel(self, chunks: Iterable[Chunk]) -> None:
+        options, state = self._options, self._state
+        channel: Channel[Chunk] = Channel(
+            state, capacity_items=2 * options.workers, capacity_bytes=2 * options.workers
+        )
+        pool_class = ProcessWorkers if self._choice.executor == "process" else ThreadWorkers
+        workers = pool_class(
+            options.workers, self._setup, channel, self._queue, state, self._counts.add_vanished
+        )
+        self._worker_clocks = workers.clocks
+        limits = BatchLimits(options.batch_size, options.batch_bytes, options.batch_seconds)
+        inserters = [
+            DatabaseInsertThread(
+                number,
+                lambda index=number: self._load.writer(index),  # type: ignore[misc]
+                self._queue,
+                limits,
+                state,
+                self._counts.add_batch,
+            ).thread
+            for number in range(1, self._insert_threads + 1)
+        ]
+        dispatcher = threading.Thread(
+            target=self._dispatch, args=(chunks, channel), name="xml-extractor-dispatcher", daemon=True
+        )
+        for thread in inserters:
+            thread.start()
+        workers.start()
+        dispatcher.start()
+        try:
+            self._wait([dispatcher, *workers.threads])
+            self._queue.close()
+            self._wait(inserters)
+        except BaseException as error:
+            state.fail(error)
+            raise
+        finally:
+            self._see_off([dispatcher, *workers.threads, *inserters])
+
+    def _dispatch(self, chunks: Iterable[Chunk], channel: Channel[Chunk]) -> None:
+        try:
+            for chunk in chunks:
+                if self._state.stopping.is_set():
+                    break
+                channel.put(chunk, 1)
+                self._counts.dispatched(len(chunk.keys))
+            channel.close()
+        except PipelineStopped:
+            return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
+            self._state.fail(error)
+
+    def _wait(self, threads: list[threading.Thread]) -> None:
+        """Wait until all these threads have ended, or the pipeline has."""
+        for thread in threads:
+            while thread.is_alive() and not self._state.ended.is_set():
+                thread.join(POLL_SECONDS)
+                self._show_progress()
+        if self._state.ended.is_set():
+            raise PipelineStopped
+
+    def _see_off(self, threads: list[threading.Thread]) -> None:
+        """After the pipeline has ended: give its threads a bounded time to notice."""
+        deadline = time.monotonic() + END_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                # Daemon threads: they cannot keep the program alive, and have nothing left to commit.
+                logger.error("%s has not ended within %.0f s and is left behind", thread.name, END_SECONDS)
+
+    # ---------------------------------------------------------------------------------- serially
+
+    def _run_serially(self, reader: SourceReader, chunks: Iterable[Chunk]) -> None:
+        """Everything in the calling thread, one batch after another."""
+        options, state = self._options, self._state
+        worker = self._setup.make_worker()
+        self._worker_clocks = lambda: [worker.clock.clocks()]
+        writer = self._load.writer(1)
+        state.on_end(writer.abort)
+        batch: list[DocumentRecord] = []
+        batch_bytes = 0
+
+        def commit() -> None:
+            nonlocal batch, batch_bytes
+            if batch:
+                worker.clock.charge_map()
+                self._counts.add_batch(writer.commit_batch(batch), time.perf_counter())
+                worker.clock.charge_blocked()
+                self._show_progress()
+            batch, batch_bytes = [], 0
+
+        try:
+            for chunk in chunks:
+                self._counts.dispatched(len(chunk.keys))
+                documents = reader.documents(chunk.keys)
+                worker.clock.charge_idle()
+                self._counts.add_vanished(len(chunk.keys) - len(documents))
+                for document in documents:
+                    record = worker.process(document, chunk.previous.get(document.key))
+                    if batch and batch_bytes + record.size_bytes > options.batch_bytes:
+                        commit()
+                    batch.append(record)
+                    batch_bytes += record.size_bytes
+                    if len(batch) >= options.batch_size:
+                        commit()
+                    if state.ended.is_set():
+                        raise PipelineStopped
+                if state.stopping.is_set():
+                    break
+            commit()
+        finally:
+            writer.close()
+
+    # ---------------------------------------------------------------------------------- figures
+
+    def _show_progress(self) -> None:
+        self._progress.update(self._documents(), self._queue.depth().now)
+
+    def _documents(self) -> DocumentCounts:
+        """All documents so far: those that the ledger settled when their keys were read, and the rest."""
+        documents = self._counts.documents()
+        if self._pending is None:
+            return documents
+        known = self._pending.counts
+        settled = known.already_loaded + known.quarantined + known.skipped
+        return documents + DocumentCounts(
+            read=settled,
+            already_loaded=known.already_loaded,
+            quarantined=known.quarantined,
+            skipped=known.skipped,
+        )
+
+    def summary(self) -> LoadSummary:
+        """Return the figures of the run as it stands: after its end, or after its failure."""
+        counts = self._counts
+        depth = self._queue.depth()
+        clocks = sum(self._worker_clocks(), StageClocks())
+        documents = self._documents()
+        done = counts.documents()
+        serial = self._choice.executor == ExecutorSetting.SERIAL.value
+        ended = counts.last_commit or time.perf_counter()
+        notes = list(self._notes)
+        if counts.vanished:
+            notes.append(f"{counts.vanished:,} documents left the source while it was being read")
+        return LoadSummary(
+            documents=documents,
+            rows=dict(counts.rows),
+            loaded_rows=dict(counts.loaded_rows),
+            seconds=ended - self._started,
+            clocks=clocks,
+            insert_ms=counts.latency.milliseconds(),
+            queue=QueueFigures(depth.maximum, round(depth.mean, 1), depth.capacity),
+            bottleneck=bottleneck(
+                clocks,
+                workers=1 if serial else self._options.workers,
+                executor=self._choice.executor,
+                documents=done.read - done.unfinished,
+            ),
+            load_id=self._load.load_id or None,
+            executor=self._choice.executor,
+            executor_reason=self._choice.reason,
+            workers=1 if serial else self._options.workers,
+            insert_threads=1 if serial else self._insert_threads,
+            batches=counts.batches,
+            retries=counts.extra_attempts,
+            truncated_values=counts.truncated_values,
+            unknown_elements=dict(counts.unknown_elements),
+            loaded_under_another_plan=self._pending.counts.other_plan if self._pending else 0,
+            quarantine_reasons=dict(counts.quarantine_reasons),
+            notes=notes,
+            stopped_by_signal=self._signal,
+        )
+
+
+def _size(documents: list[SourceDocument]) -> int:
+    return sum(len(document.content or "") for document in documents)
