@@ -96,7 +96,8 @@ class ParallelCoordinator:
         )
         self._signal: int | None = None
         self._choice = ExecutorChoice(options.executor.value, "as set")
-        self._insert_threads = min(options.insert_threads, target.max_insert_threads or options.insert_threads)
+        most = target.max_insert_threads
+        self._insert_threads = options.insert_threads if most is None else min(options.insert_threads, most)
         self._worker_clocks: Callable[[], list[StageClocks]] = list
         self._notes: list[str] = []
         self._started = 0.0

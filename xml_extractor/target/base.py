@@ -8,19 +8,16 @@ thread that pages through the source's keys asks :meth:`LoadHandle.lookup`; each
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Literal
+from typing import Any
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import RowEncoder
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, Rejection, State
-
-OnPlanChange = Literal["report", "reload"]
-"""What to do with documents that were loaded under another plan of the same contract."""
-
 
 class RunState(Enum):
     """How a load stands in ``load_runs``.  All but FINISHED can be resumed by the same command."""
@@ -78,6 +75,14 @@ class BatchResult:
     """Transactions begun: 1, unless something was retried or bisected."""
     rejected: list[RejectedByTarget] = field(default_factory=list)
     """Documents among ``quarantined`` that it was the target that refused."""
+    document_rows: tuple[int, ...] = ()
+    """Rows per table of the documents counted as loaded, as the workers counted them (law 3 compares)."""
+    truncated_values: int = 0
+    """Values cut to fit, in the documents counted as loaded."""
+    unknown_elements: Counter[str] = field(default_factory=Counter)
+    """Elements that the contract does not know: name → documents counted as loaded that hold it."""
+    quarantine_reasons: Counter[str] = field(default_factory=Counter)
+    """Rejection code → documents that this batch put into quarantine, those ``rejected`` included."""
 
 
 class BatchWriter(ABC):
@@ -165,7 +170,7 @@ class Target(ABC):
         source_name_explicit: bool,
         create_tables: bool,
         dry_run: bool,
-        on_plan_change: OnPlanChange,
+        on_plan_change: str,
         settings: Mapping[str, Any],
     ) -> LoadHandle:
         """Connect, check the tables, and start a load or resume an unfinished one.
@@ -176,7 +181,8 @@ class Target(ABC):
             source_name_explicit: whether the user gave that name (``--source-name``).
             create_tables: create the data and bookkeeping tables that are missing.
             dry_run: write nothing at all.
-            on_plan_change: ``reload`` makes sure that old rows can be found and replaced.
+            on_plan_change: ``report`` or ``reload``; the latter makes sure that old rows can be found and
+                replaced.
             settings: kept with the load for the record; must hold no password.
 
         Raises:
