@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ SECRETS: Final = frozenset({"source_password", "target_password"})
 """Settings that have no flag: a command line can be read by every user of the machine."""
 
 
-class ExecutorChoice(Enum):
+class ExecutorChoice(StrEnum):
     """What ``--executor`` offers."""
 
     AUTO = "auto"
@@ -41,14 +41,14 @@ class ExecutorChoice(Enum):
     SERIAL = "serial"
 
 
-class OnPlanChange(Enum):
+class OnPlanChange(StrEnum):
     """What ``--on-plan-change`` offers."""
 
     REPORT = "report"
     RELOAD = "reload"
 
 
-class LogLevel(Enum):
+class LogLevel(StrEnum):
     """What ``--log-level`` offers."""
 
     DEBUG = "debug"
@@ -302,7 +302,7 @@ def _listed(mistakes: list[str]) -> str:
 def choices(name: str) -> tuple[str, ...] | None:
     """Return the words that a setting takes, or ``None`` where it is not a choice."""
     annotation = Settings.model_fields[name].annotation
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return tuple(str(member.value) for member in annotation)
     return None
 
@@ -339,7 +339,7 @@ def default_text(name: str) -> str:
     default = Settings.model_fields[name].default
     if default is None:
         return ""
-    if isinstance(default, Enum):
+    if isinstance(default, StrEnum):
         return str(default.value)
     if isinstance(default, bool):
         return "true" if default else "false"

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import asdict
-from enum import Enum
+from enum import StrEnum
 from typing import IO, Any, Final
 
 from rich.console import Console
@@ -26,7 +26,7 @@ BAR_SECONDS: Final = 0.2
 _RATE_WINDOW_SECONDS: Final = 15.0
 
 
-class ProgressStyle(Enum):
+class ProgressStyle(StrEnum):
     """What ``--progress`` offers; auto is a bar on a terminal and plain lines elsewhere."""
 
     AUTO = "auto"

@@ -1,0 +1,173 @@
+"""A load's summary for people: with rich on a terminal, the same words in plain text elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xml_extractor.errors import ExitCode
+from xml_extractor.profiling.progress import duration
+from xml_extractor.profiling.summary import LoadSummary
+
+_DOCUMENT_LABELS: Final = (
+    ("read", "read"),
+    ("loaded", "loaded"),
+    ("already_loaded", "already loaded"),
+    ("quarantined", "quarantined"),
+    ("skipped", "skipped"),
+    ("unfinished", "unfinished"),
+)
+_STYLES: Final = {"loaded": "green", "quarantined": "yellow", "unfinished": "yellow"}
+
+
+def print_summary(summary: LoadSummary, console: Console, *, dry_run: bool = False) -> None:
+    """Print the summary to ``console`` (standard output's)."""
+    if console.is_terminal:
+        _print_rich(summary, console, dry_run=dry_run)
+    else:
+        console.file.write(summary_text(summary, dry_run=dry_run) + "\n")
+        console.file.flush()
+
+
+def summary_text(summary: LoadSummary, *, dry_run: bool = False) -> str:
+    """Return the summary as plain text, aligned, without a line break at the end."""
+    documents = [(label, f"{getattr(summary.documents, name):,}") for name, label in _DOCUMENT_LABELS]
+    rows = [(table, f"{count:,}") for table, count in summary.rows.items()]
+    rows.append(("all tables", f"{sum(summary.rows.values()):,}"))
+    lines = [headline(summary, dry_run=dry_run), ""]
+    lines += _block("Documents", documents)
+    lines += _block("Rows mapped, not written" if dry_run else "Rows", rows)
+    lines += _block("Time", _time_figures(summary))
+    lines.append(f"Bottleneck: {summary.bottleneck}")
+    lines += remarks(summary)
+    return "\n".join(lines)
+
+
+def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
+    """Return the outcome in one sentence."""
+    counts = summary.documents
+    if summary.stopped_by_signal is not None:
+        return (
+            f"Stopped by a signal after {duration(summary.seconds)}: {counts.loaded:,} documents loaded, "
+            f"{counts.unfinished:,} unfinished; run the same command again to go on."
+        )
+    if dry_run:
+        return f"Dry run: {counts.loaded:,} documents would be loaded; nothing was written."
+    if counts.read == 0:
+        return "Nothing to do: the source holds no documents in this range."
+    if counts.loaded == 0 and counts.read == counts.already_loaded + counts.quarantined + counts.skipped:
+        if counts.already_loaded == counts.read:
+            return f"Nothing to do: all {counts.read:,} documents are already loaded."
+        if counts.already_loaded:
+            return f"Nothing new to load: {counts.already_loaded:,} documents are already loaded."
+    return f"Loaded {counts.loaded:,} documents in {duration(summary.seconds)}."
+
+
+def remarks(summary: LoadSummary) -> list[str]:
+    """Return the sentences that ask for, or may deserve, the operator's attention."""
+    lines = []
+    if summary.executor_reason:
+        lines.append(f"Workers: {summary.executor_reason}.")
+    lines += summary.notes
+    if summary.retries:
+        lines.append(f"{_times(summary.retries, 'batch', 'batches')} had to be tried again.")
+    if summary.truncated_values:
+        lines.append(
+            f"{_times(summary.truncated_values, 'value was', 'values were')} shortened to fit, "
+            "as the contract says (on_overflow: truncate)."
+        )
+    if summary.unknown_elements:
+        common = sorted(summary.unknown_elements.items(), key=lambda item: (-item[1], item[0]))
+        shown = ", ".join(f"{name} ({count:,})" for name, count in common[:10])
+        more = f" and {len(common) - 10:,} more" if len(common) > 10 else ""
+        lines.append(f"Elements that the contract does not mention, with documents: {shown}{more}.")
+    if summary.loaded_under_another_plan:
+        lines.append(
+            f"{_times(summary.loaded_under_another_plan, 'document was', 'documents were')} loaded under "
+            "another version of the contract; --on-plan-change reload loads them anew."
+        )
+    if summary.documents.quarantined:
+        reasons = sorted(summary.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
+        why = ", ".join(f"{code} {count:,}" for code, count in reasons)
+        lines.append(
+            f"{_times(summary.documents.quarantined, 'document is', 'documents are')} in quarantine"
+            + (f" ({why})" if why else "")
+            + "; `python -m xml_extractor quarantine list` shows them and their reasons."
+        )
+    return lines
+
+
+def _times(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _time_figures(summary: LoadSummary) -> list[tuple[str, str]]:
+    insert: Mapping[str, float | int] = summary.insert_ms
+    figures = [
+        ("elapsed", duration(summary.seconds) if summary.seconds >= 10 else f"{summary.seconds:.2f} s"),
+        ("documents/s", f"{summary.documents_per_second:,.0f}"),
+    ]
+    if insert["count"]:
+        figures += [(f"insert {name}", f"{insert[name]:,.1f} ms") for name in ("p50", "p95", "p99")]
+        figures.append(("batches", f"{insert['count']:,}"))
+    shares = summary.clocks.shares()
+    if summary.clocks.seconds > 0:
+        figures += [(f"workers {stage}", f"{share:.1%}") for stage, share in shares.items()]
+        queue = summary.queue
+        figures.append(
+            ("queue depth", f"mean {queue.mean_depth:,.0f}, max {queue.max_depth:,} of {queue.capacity:,}")
+        )
+    if summary.peak_memory_bytes is not None:
+        figures.append(("peak memory", f"{summary.peak_memory_bytes / 2**20:,.0f} MiB"))
+    return figures
+
+
+def _block(title: str, figures: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a titled block with labels to the left and figures to the right, and an empty line."""
+    label_width = max(len(label) for label, _ in figures)
+    figure_width = max((len(figure) for label, figure in figures if label != "queue depth"), default=0)
+    return [
+        title,
+        *(f"  {label:<{label_width}}  {figure:>{figure_width}}" for label, figure in figures),
+        "",
+    ]
+
+
+def _print_rich(summary: LoadSummary, console: Console, *, dry_run: bool) -> None:
+    fine = summary.exit_code is ExitCode.OK
+    console.print(Text(headline(summary, dry_run=dry_run), style="bold green" if fine else "bold yellow"))
+    documents = _rich_table("Documents")
+    for name, label in _DOCUMENT_LABELS:
+        count = getattr(summary.documents, name)
+        documents.add_row(label, f"{count:,}", style=_STYLES.get(name) if count else "dim")
+    rows = _rich_table("Rows mapped, not written" if dry_run else "Rows")
+    for table, count in summary.rows.items():
+        rows.add_row(Text(table), f"{count:,}", style=None if count else "dim")
+    rows.add_section()
+    rows.add_row("all tables", f"{sum(summary.rows.values()):,}", style="bold")
+    times = _rich_table("Time")
+    for label, figure in _time_figures(summary):
+        times.add_row(label, figure)
+    side_by_side = Table.grid(padding=(0, 3))
+    if console.width >= 100:
+        side_by_side.add_row(documents, rows, times)
+        console.print(side_by_side)
+    else:
+        console.print(documents, rows, times)
+    console.print(Text.assemble(("Bottleneck: ", "bold"), summary.bottleneck))
+    for line in remarks(summary):
+        console.print(Text(line))
+
+
+def _rich_table(title: str) -> Table:
+    table = Table(
+        title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD, show_header=False
+    )
+    table.add_column()
+    table.add_column(justify="right")
+    return table
