@@ -145,7 +145,7 @@ class Negate(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Concatenate(Expression):
-    """``+`` on strings: NULL when any operand is; cut at ``type.length``."""
+    """``+`` on strings: NULL when any operand is."""
 
     operands: tuple[Expression, ...]
     type: SqlType
