@@ -1,0 +1,115 @@
+"""Reads target tables back with SQL, in one form whatever the engine, so that whole tables can be compared."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+from xml_extractor.contract.plan import Plan
+from xml_extractor.contract.types import Family, SqlType
+from xml_extractor.engines import open_engine
+
+Tables = dict[str, list[tuple[Any, ...]]]
+
+
+def read_tables(url: str, plan: Plan) -> Tables:
+    """Return all rows of all tables of the plan, canonical and sorted."""
+    engine = open_engine(url)
+    session = engine.connect(write=False, application="tests")
+    try:
+        tables: Tables = {}
+        for table in plan.tables:
+            columns = [column for column in table.columns if not column.server_generated]
+            names = ", ".join(engine.quote(column.name) for column in columns)
+            types = [column.type for column in columns]
+            rows = session.query(f"SELECT {names} FROM {engine.quote(table.name)}")
+            tables[table.name] = sorted(
+                (
+                    tuple(canonical(value, type_) for value, type_ in zip(row, types, strict=True))
+                    for row in rows
+                ),
+                key=repr,
+            )
+        return tables
+    finally:
+        session.close()
+
+
+def canonical(value: Any, type_: SqlType) -> Any:
+    """Return a value as a mapped row holds it, from what a driver made of it."""
+    if value is None:
+        return None
+    if type_.family is Family.BIT:
+        return bool(value)
+    if type_.family is Family.DECIMAL:
+        return str(Decimal(value))
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, memoryview):
+        return bytes(value)
+    if isinstance(value, datetime.datetime):
+        digits = type_.scale or 0
+        text = value.strftime("%Y-%m-%d %H:%M:%S")
+        return text + (f".{value.microsecond:06d}"[: digits + 1] if digits else "")
+    if isinstance(value, datetime.time):
+        digits = type_.scale or 0
+        text = value.strftime("%H:%M:%S")
+        return text + (f".{value.microsecond:06d}"[: digits + 1] if digits else "")
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return value
+
+
+def ledger(url: str) -> dict[str, str]:
+    """Return source key → state of all ledger rows; a key that is there twice fails."""
+    rows = query(url, "SELECT source_key, state FROM load_ledger")
+    twice = [key for key, count in Counter(key for key, _ in rows).items() if count > 1]
+    assert not twice, f"in the ledger more than once: {twice}"
+    return {str(key): str(state) for key, state in rows}
+
+
+def query(url: str, sql: str) -> list[tuple[Any, ...]]:
+    """Run a SELECT on a connection of its own."""
+    session = open_engine(url).connect(write=False, application="tests")
+    try:
+        return session.query(sql)
+    finally:
+        session.close()
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements on a connection of its own."""
+    session = open_engine(url).connect(write=True, application="tests")
+    try:
+        for statement in statements:
+            session.execute(statement)
+    finally:
+        session.close()
+
+
+def ledger_rows_match_tables(url: str, plan: Plan) -> None:
+    """Compare, per document and table, the rows that the ledger recorded with the rows that are there."""
+    loads = {
+        int(load_id): json.loads(tables)
+        for load_id, tables in query(url, "SELECT load_id, tables FROM load_runs")
+    }
+    recorded: Counter[tuple[str, str]] = Counter()
+    for key, state, load_id, counts in query(
+        url, "SELECT source_key, state, load_id, row_counts FROM load_ledger"
+    ):
+        if state == "loaded":
+            for table, count in zip(loads[int(load_id)], str(counts).split(), strict=True):
+                recorded[table, str(key)] += int(count)
+    found: Counter[tuple[str, str]] = Counter()
+    tables = read_tables(url, plan)
+    for table in plan.tables:
+        assert table.key_column is not None
+        names = [index for index, column in enumerate(table.columns) if not column.server_generated]
+        position = names.index(table.key_column)
+        for row in tables[table.name]:
+            found[table.name, str(row[position])] += 1
+    assert +recorded == +found
