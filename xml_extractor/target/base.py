@@ -19,6 +19,7 @@ from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import RowEncoder
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, Rejection, State
 
+
 class RunState(Enum):
     """How a load stands in ``load_runs``.  All but FINISHED can be resumed by the same command."""
 

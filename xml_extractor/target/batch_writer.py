@@ -1,0 +1,336 @@
+"""Commits batches of document records to a database, each document exactly once.
+
+One attempt is one transaction: claim the documents in the ledger, delete what they replace, write their
+rows table by table, commit.  Around the attempt stand, from the inside out: retry of what passes
+(:mod:`xml_extractor.engines.retry`), bisection of what a document is to blame for
+(:mod:`xml_extractor.target.bisection`), and quarantine of the documents found.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.base import Engine, Fault, FaultKind, Session
+from xml_extractor.engines.retry import retrying
+from xml_extractor.errors import LoaderError, TargetError
+from xml_extractor.mapping.records import DocumentRecord, Rejection, Stage, State
+from xml_extractor.target import ledger
+from xml_extractor.target.base import BatchResult, BatchWriter, RejectedByTarget
+from xml_extractor.target.bisection import bisect
+from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
+from xml_extractor.target.failures import Connection, is_bug, target_error
+from xml_extractor.target.replacement import OldRows
+from xml_extractor.target.timestamps import timestamp, utc_now
+
+
+@dataclass(slots=True)
+class _Claims:
+    """Which records of an attempt are ours to write, and what became of the others."""
+
+    ours: list[DocumentRecord] = field(default_factory=list)
+    written: list[DocumentRecord] = field(default_factory=list)
+    """Ours, but already committed by an earlier attempt whose answer was lost."""
+    elsewhere: list[State] = field(default_factory=list)
+    """What another loader made of the rest."""
+    rows: tuple[int, ...] = ()
+    """Rows per table that the database says it took for ``ours``."""
+
+    @property
+    def settled(self) -> list[DocumentRecord]:
+        """All that are in the target by our doing, once the attempt is committed."""
+        return [*self.ours, *self.written]
+
+
+class DatabaseBatchWriter(BatchWriter):
+    """Commits batches over one connection of its own, which is opened and re-opened as needed.
+
+    Args:
+        digests: of the source and contract that the records belong to.
+        load_id: the load that ledger rows are to name.
+        retry_seconds: how long after a first failure the target is retried.
+    """
+
+    def __init__(
+        self, engine: Engine, plan: Plan, digests: ledger.DocumentDigests, load_id: int, retry_seconds: float,
+        name: str,
+    ) -> None:  # fmt: skip
+        self._engine = engine
+        self._plan = plan
+        self._digests = digests
+        self._load_id = load_id
+        self._retry_seconds = retry_seconds
+        self._aborted = threading.Event()
+        self._connection = Connection(engine, name, self._aborted)
+        self._old_rows = OldRows(engine, plan)
+        self._unanswered: set[int] = set()
+        """Batch numbers of this batch's attempts whose commit was begun and never confirmed."""
+
+    def commit_batch(self, records: Sequence[DocumentRecord]) -> BatchResult:
+        """Commit the records in as few transactions as their faults allow; see :class:`BatchWriter`."""
+        started = perf_counter()
+        no_rows = (0,) * len(self._plan.tables)
+        result = BatchResult(rows=no_rows, document_rows=no_rows)
+        self._unanswered.clear()
+        ordered = sorted(records, key=ledger.sort_key)
+        try:
+            refused = bisect(ordered, lambda part: self._commit_part(part, result))
+            if refused:
+                self._quarantine(refused, result)
+        except LoaderError:
+            raise
+        except Exception as error:
+            if self._aborted.is_set():
+                raise TargetError("the batch was given up because the run ended") from error
+            if is_bug(self._engine, error):
+                raise
+            raise target_error(self._engine, error, doing="committing a batch") from error
+        result.seconds = perf_counter() - started
+        return result
+
+    def abort(self) -> None:
+        """End a waiting :meth:`commit_batch`, in whichever thread it runs."""
+        self._aborted.set()
+        self._connection.abort()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    # ------------------------------------------------------------------------------ around an attempt
+
+    def _commit_part(self, records: Sequence[DocumentRecord], result: BatchResult) -> Fault | None:
+        """Commit records and count them; return the fault if their data were refused."""
+        outcome = self._transact(records, result)
+        if isinstance(outcome, Fault):
+            return outcome
+        self._count(outcome, result)
+        return None
+
+    def _transact(self, records: Sequence[DocumentRecord], result: BatchResult) -> _Claims | Fault:
+        """Run the transaction, retrying what passes; return the fault if the data were refused."""
+        retry = retrying(
+            self._engine, self._retry_seconds, self._aborted, doing=f"committing to {self._engine.display}"
+        )
+        try:
+            return retry(self._attempt, records, result)
+        except LoaderError:
+            raise
+        except Exception as error:
+            fault = self._engine.classify(error)
+            if fault.kind is not FaultKind.DATA or self._aborted.is_set():
+                raise
+            return fault
+
+    def _attempt(self, records: Sequence[DocumentRecord], result: BatchResult) -> _Claims:
+        """Run one transaction; whatever it raises, nothing of it stays open on the connection."""
+        result.attempts += 1
+        session = self._connection.session()
+        batch = secrets.randbits(63)
+        try:
+            session.begin()
+            claims = self._claim(session, batch, records)
+            claims.rows = self._write(session, claims.ours)
+            # From here to the answer nobody knows whether it is in; the ledger will, by this number.
+            self._unanswered.add(batch)
+            session.commit()
+        except BaseException as error:
+            self._connection.recover(error)
+            raise
+        self._unanswered.discard(batch)
+        return claims
+
+    def _quarantine(self, refused: Sequence[tuple[DocumentRecord, Fault]], result: BatchResult) -> None:
+        """Commit the documents that the target refused as quarantined."""
+        for record, fault in refused:
+            if record.state is not State.LOADED:  # without rows, only the bookkeeping can have refused it
+                raise self._bookkeeping_refuses([record], fault)
+        records = [
+            replace(
+                record,
+                state=State.QUARANTINED,
+                rows=(),
+                row_counts=(),
+                rejection=Rejection(Stage.TARGET, fault.code, fault.message, fault.table, fault.column),
+            )
+            for record, fault in refused
+        ]
+        outcome = self._transact(records, result)
+        if isinstance(outcome, Fault):
+            raise self._bookkeeping_refuses(records, outcome)
+        self._count(outcome, result)
+        for record in outcome.settled:
+            assert record.rejection is not None
+            result.rejected.append(RejectedByTarget(record.key, record.rejection))
+
+    def _bookkeeping_refuses(self, records: Sequence[DocumentRecord], fault: Fault) -> TargetError:
+        return TargetError(
+            f"{self._engine.display} refuses the bookkeeping of {len(records)} document(s), the first with "
+            f"key {ledger.key_text(records[0].key)}: {fault.message}; compare the load_ tables with what "
+            "`contract ddl` prints, then run the same command again: what was committed stays"
+        )
+
+    def _count(self, claims: _Claims, result: BatchResult) -> None:
+        """Add what a committed attempt did to the batch's result."""
+        # Rows of documents that an earlier attempt wrote were counted and compared in that attempt.
+        written = [record.row_counts for record in claims.written if record.state is State.LOADED]
+        result.rows = _added(result.rows, claims.rows, *written)
+        result.already_loaded += claims.elsewhere.count(State.LOADED)
+        result.quarantined += claims.elsewhere.count(State.QUARANTINED)
+        result.skipped += claims.elsewhere.count(State.SKIPPED)
+        for record in claims.settled:
+            if record.state is State.LOADED:
+                result.loaded += 1
+                result.document_rows = _added(result.document_rows, record.row_counts)
+                result.truncated_values += record.truncated_values
+                result.unknown_elements.update(record.unknown_elements)
+            elif record.state is State.QUARANTINED:
+                assert record.rejection is not None
+                result.quarantined += 1
+                result.quarantine_reasons[record.rejection.code] += 1
+            else:
+                result.skipped += 1
+
+    # ------------------------------------------------------------------------------ inside an attempt
+
+    def _claim(self, session: Session, batch: int, records: Sequence[DocumentRecord]) -> _Claims:
+        """Enter the documents into the ledger, in key order; the row, once ours, settles who loads them.
+
+        What documents that are loaded anew had in the data tables is deleted.
+        """
+        now = timestamp(utc_now())
+        claims = _Claims()
+        lost: list[DocumentRecord] = []
+        new = [record for record in records if record.previous is None]
+        known = [record for record in records if record.previous is not None]
+        if new:
+            rows = [
+                (self._digests.digest(record.key), *self._ledger_values(record, batch, now)) for record in new
+            ]
+            refused = {bytes(digest) for digest in session.insert_new(LEDGER, LEDGER_COLUMNS, rows)}
+            for record, row in zip(new, rows, strict=True):
+                (lost if row[0] in refused else claims.ours).append(record)
+        if known:
+            replaced = self._old_rows.expected(session, known, self._digests)
+            for record in known:
+                if self._claim_known(session, batch, record, now):
+                    claims.ours.append(record)
+                    self._old_rows.delete(session, record, replaced)
+                else:
+                    lost.append(record)
+        if lost:
+            self._settle(session, lost, claims)
+        return claims
+
+    def _claim_known(self, session: Session, batch: int, record: DocumentRecord, now: str) -> bool:
+        """Take over a document's ledger row as it was when the document was dispatched, if it still is."""
+        assert record.previous is not None
+        touched = session.execute(
+            _TAKE_OVER,
+            (
+                *self._ledger_values(record, batch, now),
+                self._digests.digest(record.key),
+                record.previous.batch,
+            ),
+        )
+        return touched == 1
+
+    def _ledger_values(self, record: DocumentRecord, batch: int, now: str) -> tuple[object, ...]:
+        """The ledger row but for its digest, in the order of the columns."""
+        return (
+            ledger.key_text(record.key),
+            record.state.value,
+            self._load_id,
+            batch,
+            record.document_hash or None,
+            ledger.counts_text(record.row_counts),
+            now,
+        )
+
+    def _settle(self, session: Session, lost: Sequence[DocumentRecord], claims: _Claims) -> None:
+        """Find out who has the documents that could not be claimed."""
+        digests = [self._digests.digest(record.key) for record in lost]
+        found = {
+            bytes(digest): (State(state), int(batch))
+            for digest, state, batch in session.existing(
+                LEDGER, ("digest", "state", "batch"), "digest", digests
+            )
+        }
+        for record, digest in zip(lost, digests, strict=True):
+            if digest not in found:
+                raise TargetError(
+                    f"the ledger row of key {ledger.key_text(record.key)} disappeared from "
+                    f"{self._engine.display} while the document was being loaded; end whatever deletes from "
+                    f"{LEDGER} before running the same command again: what was committed stays"
+                )
+            state, batch = found[digest]
+            if batch in self._unanswered:
+                claims.written.append(record)
+            else:
+                claims.elsewhere.append(state)
+
+    def _write(self, session: Session, records: Sequence[DocumentRecord]) -> tuple[int, ...]:
+        """Write what belongs to the claimed documents: rows, parents' tables first, and quarantine.
+
+        Returns the rows per table that the database took.
+        """
+        rows = [0] * len(self._plan.tables)
+        loaded = [record for record in records if record.state is State.LOADED]
+        for index, table in enumerate(self._plan.tables):
+            filled = [record for record in loaded if record.row_counts[index]]
+            if not filled:
+                continue
+            expected = sum(record.row_counts[index] for record in filled)
+            inserted = session.write_rows(table, [record.rows[index] for record in filled])
+            if inserted != expected:
+                raise TargetError(
+                    f"{self._engine.display} took {inserted} of {expected} rows for table {table.name} "
+                    "without an error; look for a trigger or rule that drops or adds rows. Nothing of the batch "
+                    "was committed; what was committed before stays"
+                )
+            rows[index] = inserted
+        quarantined = [record for record in records if record.state is State.QUARANTINED]
+        stale = [
+            (self._digests.digest(record.key),)
+            for record in records
+            if record.previous is not None or record.state is State.QUARANTINED
+        ]
+        if stale:
+            session.execute_many(f"DELETE FROM {QUARANTINE} WHERE digest = ?", stale)
+        if quarantined:
+            now = timestamp(utc_now())
+            session.insert_new(
+                QUARANTINE, QUARANTINE_COLUMNS, [self._quarantine_row(record, now) for record in quarantined]
+            )
+        return tuple(rows)
+
+    def _quarantine_row(self, record: DocumentRecord, now: str) -> tuple[object, ...]:
+        rejection = record.rejection
+        assert rejection is not None, "a quarantined record says why"
+        return (
+            self._digests.digest(record.key),
+            self._load_id,
+            ledger.key_text(record.key),
+            rejection.stage.value,
+            rejection.code,
+            *(
+                None if text is None else ledger.storable(text)
+                for text in (rejection.message, rejection.table, rejection.column, rejection.path)
+            ),
+            now,
+        )
+
+
+def _added(*counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Add rows per table; an empty tuple counts nothing."""
+    return tuple(map(sum, zip(*filter(None, counts), strict=True)))
+
+
+_TAKE_OVER = (
+    f"UPDATE {LEDGER} SET {', '.join(f'{column} = ?' for column in LEDGER_COLUMNS[1:])} "
+    "WHERE digest = ? AND batch = ?"
+)

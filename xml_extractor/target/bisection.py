@@ -1,0 +1,50 @@
+"""Finding the documents that a database refuses, in few transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+Refusal = TypeVar("Refusal")
+
+
+def bisect(
+    items: Sequence[T], attempt: Callable[[Sequence[T]], Refusal | None]
+) -> list[tuple[T, Refusal]]:
+    """Commit all items but those that are refused even when attempted alone; return these.
+
+    ``attempt`` commits all the items it is given and returns None, or nothing of them and returns why.
+    Items keep their order and every item is attempted until it is either committed or alone.
+
+    With k refused items among n, about k·log2(n/k) + 2k groups are attempted beside the first: where the
+    first half of a refused group passes, the fault is in the second, which is halved without being tried.
+    """
+    refused: list[tuple[T, Refusal]] = []
+    groups = [_Group(items)]  # still to do, last first
+    while groups:
+        group = groups.pop()
+        if not group.items:
+            continue
+        alone = len(group.items) == 1
+        if alone or not group.known_bad:
+            refusal = attempt(group.items)
+            if refusal is None:
+                if group.first_half:
+                    groups[-1].known_bad = True
+                continue
+            if alone:
+                refused.append((group.items[0], refusal))
+                continue
+        half = len(group.items) // 2
+        groups.append(_Group(group.items[half:]))
+        groups.append(_Group(group.items[:half], first_half=True))
+    return refused
+
+
+@dataclass(slots=True)
+class _Group(Generic[T]):
+    items: Sequence[T]
+    first_half: bool = False  # of a refused group, whose second half is the next on the stack
+    known_bad: bool = False

@@ -1,0 +1,163 @@
+"""The loader's own tables: what they look like, and how an older layout becomes the present one.
+
+``load_schema``      the layout's version, one row per upgrade
+``load_runs``        one row a load: what was loaded from where under which plan
+``load_ledger``      one row a document: the one place that says whether it is loaded (laws 1 and 2)
+``load_quarantine``  one row a quarantined document: stage, reason, place
+
+The names of columns are no reserved words on any engine, so that statements can be written without quotes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from xml_extractor.contract.types import parse_type
+from xml_extractor.engines.base import ColumnSpec, Engine, Session, TableSpec
+from xml_extractor.errors import UsageError
+from xml_extractor.target.timestamps import timestamp
+
+SCHEMA: Final = "load_schema"
+RUNS: Final = "load_runs"
+LEDGER: Final = "load_ledger"
+QUARANTINE: Final = "load_quarantine"
+TABLES: Final = (SCHEMA, RUNS, LEDGER, QUARANTINE)
+
+SCHEMA_VERSION: Final = 1
+"""The layout that this program writes."""
+
+
+def _column(name: str, type_text: str, nullable: bool = False) -> ColumnSpec:
+    return ColumnSpec(name, parse_type(type_text), nullable)
+
+
+def bookkeeping_specs() -> list[TableSpec]:
+    """The bookkeeping tables of the present version, as specifications to create."""
+    return [
+        TableSpec(
+            SCHEMA,
+            (_column("version", "int"), _column("applied_at", "datetime2(6)")),
+            primary_key=("version",),
+        ),
+        TableSpec(
+            RUNS,
+            (
+                _column("load_id", "int"),
+                _column("source_name", "nvarchar(max)"),
+                _column("contract", "nvarchar(max)"),
+                _column("contract_version", "int"),
+                _column("plan_digest", "varchar(64)"),
+                _column("tables", "nvarchar(max)"),
+                _column("started_at", "datetime2(6)"),
+                _column("finished_at", "datetime2(6)", nullable=True),
+                _column("state", "varchar(16)"),
+                _column("settings", "nvarchar(max)"),
+                _column("summary", "nvarchar(max)", nullable=True),
+            ),
+            primary_key=("load_id",),
+        ),
+        TableSpec(
+            LEDGER,
+            (
+                _column("digest", "binary(16)"),
+                _column("source_key", "nvarchar(max)"),
+                _column("state", "varchar(16)"),
+                _column("load_id", "int"),
+                _column("batch", "bigint"),
+                _column("document_hash", "binary(16)", nullable=True),
+                _column("row_counts", "varchar(max)"),
+                _column("committed_at", "datetime2(6)"),
+            ),
+            primary_key=("digest",),
+        ),
+        TableSpec(
+            QUARANTINE,
+            (
+                _column("digest", "binary(16)"),
+                _column("load_id", "int"),
+                _column("source_key", "nvarchar(max)"),
+                _column("stage", "varchar(16)"),
+                _column("code", "varchar(100)"),
+                _column("message", "nvarchar(max)"),
+                _column("table_name", "nvarchar(max)", nullable=True),
+                _column("column_name", "nvarchar(max)", nullable=True),
+                _column("path", "nvarchar(max)", nullable=True),
+                _column("quarantined_at", "datetime2(6)"),
+            ),
+            primary_key=("digest",),
+        ),
+    ]
+
+
+LEDGER_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[2].columns)
+QUARANTINE_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[3].columns)
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeStep:
+    """What turns the layout before ``version`` into ``version``, in the engine's own SQL."""
+
+    version: int
+    statements: Callable[[Engine], Sequence[str]]
+
+
+UPGRADE_STEPS: tuple[UpgradeStep, ...] = ()
+"""Steps in ascending order; version 1 is what :func:`bookkeeping_specs` creates."""
+
+
+def installed_version(session: Session) -> int:
+    """Return the version of the layout in the database; 0 where ``load_schema`` is empty.
+
+    Raises:
+        UsageError: it is newer than this program knows.
+    """
+    rows = session.query(f"SELECT MAX(version) FROM {SCHEMA}")
+    version = int(rows[0][0] or 0)
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"the bookkeeping tables (load_…) have version {version}, and this program knows versions up to "
+            f"{SCHEMA_VERSION}: a newer release has loaded into this database; upgrade the program"
+        )
+    return version
+
+
+def record_version(session: Session, now: datetime) -> None:
+    """Write down that the present layout has just been created; harmless when that is known already."""
+    session.insert_new(SCHEMA, ("version", "applied_at"), [(SCHEMA_VERSION, timestamp(now))])
+
+
+def upgrade(engine: Engine, session: Session, now: datetime, *, dry_run: bool) -> list[int]:
+    """Bring an older layout to the present version, one step a transaction; return the versions reached.
+
+    Another loader that upgrades at the same moment is waited for: each step starts by claiming its row
+    in ``load_schema``, and is left out where the row is already there.
+
+    Raises:
+        UsageError: the layout is newer than this program knows, or older in a dry run.
+    """
+    version = installed_version(session)
+    pending = [step for step in UPGRADE_STEPS if step.version > version]
+    if pending and dry_run:
+        raise UsageError(
+            f"the bookkeeping tables (load_…) have version {version} and would be upgraded to "
+            f"{pending[-1].version}; a dry run writes nothing, so run without --dry-run first"
+        )
+    reached = []
+    for step in pending:
+        session.begin()
+        try:
+            refused = session.insert_new(
+                SCHEMA, ("version", "applied_at"), [(step.version, timestamp(now))]
+            )
+            if not refused:
+                for statement in step.statements(engine):
+                    session.execute(statement)
+                reached.append(step.version)
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+    return reached

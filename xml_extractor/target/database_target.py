@@ -1,0 +1,277 @@
+"""A relational database as target."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.base import Engine, RowEncoder, Session
+from xml_extractor.engines.retry import retrying
+from xml_extractor.errors import LoaderError, TargetError, UsageError
+from xml_extractor.mapping.records import Key
+from xml_extractor.target import ledger, runs, schema_check
+from xml_extractor.target.base import LedgerEntry, LoadHandle, RunState, Target
+from xml_extractor.target.batch_writer import DatabaseBatchWriter
+from xml_extractor.target.failures import Connection, is_bug, target_error
+from xml_extractor.target.replacement import tables_without_key
+from xml_extractor.target.timestamps import utc_now
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabaseTarget(Target):
+    """Rows into tables of a database, exactly once, by way of the ledger in the same database."""
+
+    def __init__(self, engine: Engine, *, retry_seconds: float) -> None:
+        self._engine = engine
+        self._retry_seconds = retry_seconds
+        self.max_insert_threads = engine.max_insert_threads
+
+    @property
+    def engine(self) -> Engine:
+        """The database's engine."""
+        return self._engine
+
+    @property
+    def display(self) -> str:
+        """The database in words."""
+        return self._engine.display
+
+    def encoder(self, plan: Plan) -> RowEncoder:
+        """Return the engine's encoder."""
+        return self._engine.encoder(plan)
+
+    def prepare(
+        self,
+        plan: Plan,
+        *,
+        source_name: str,
+        source_name_explicit: bool,
+        create_tables: bool,
+        dry_run: bool,
+        on_plan_change: str,
+        settings: Mapping[str, Any],
+    ) -> LoadHandle:
+        """Connect, check the tables, and start or resume a load; see :meth:`Target.prepare`.
+
+        Two loaders that are started while a load is unfinished share its id and start time.  The first
+        that ends well marks it finished; the other goes on under the same id.
+        """
+        try:
+            session = self._engine.connect(write=not dry_run, application="xml_extractor prepare")
+        except Exception as error:
+            if is_bug(self._engine, error):
+                raise
+            fault = self._engine.classify(error)
+            raise TargetError(
+                f"{self._engine.display} cannot be opened: {fault.message}; correct the target's URL or see "
+                "to it that the server can be reached, then run again"
+            ) from error
+        try:
+            run, resumed = self._start(
+                session,
+                plan,
+                source_name,
+                source_name_explicit,
+                create_tables,
+                dry_run,
+                on_plan_change,
+                settings,
+            )
+        except LoaderError:
+            raise
+        except Exception as error:
+            if is_bug(self._engine, error):
+                raise
+            raise target_error(self._engine, error, doing="preparing the load") from error
+        finally:
+            session.rollback()
+            session.close()
+        return DatabaseLoadHandle(
+            self._engine, plan, source_name, run, resumed, self._retry_seconds, dry_run=dry_run
+        )
+
+    def _start(
+        self,
+        session: Session,
+        plan: Plan,
+        source_name: str,
+        source_name_explicit: bool,
+        create_tables: bool,
+        dry_run: bool,
+        on_plan_change: str,
+        settings: Mapping[str, Any],
+    ) -> tuple[runs.Run | None, bool]:
+        """Return the load (None: a dry run, and no bookkeeping to look at) and whether it is resumed."""
+        if not schema_check.ready(
+            self._engine, session, plan, create_tables=create_tables, dry_run=dry_run
+        ):
+            return None, False
+        known = runs.read_runs(session)
+        of_contract = [run for run in known if run.contract == plan.contract]
+        if not source_name_explicit:
+            self._refuse_other_names(session, of_contract, source_name)
+        if on_plan_change == "reload":
+            self._refuse_what_cannot_be_replaced(session, of_contract, plan, source_name)
+        run = runs.unfinished(known, plan, source_name)
+        if run is not None:
+            if not dry_run:
+                runs.mark_resumed(session, run.load_id)
+            return run, True
+        if dry_run:
+            return runs.Run.unwritten(plan, source_name, utc_now()), False
+        return runs.start(session, plan, source_name, settings, utc_now()), False
+
+    def _refuse_other_names(
+        self, session: Session, of_contract: Sequence[runs.Run], source_name: str
+    ) -> None:
+        """Law 2: a source that merely changed its name must not be loaded a second time."""
+        others = [run for run in of_contract if run.source_name != source_name]
+        if not others or not ledger.has_documents(session, [run.load_id for run in others]):
+            return
+        names = sorted({run.source_name for run in others})
+        raise UsageError(
+            f"{self._engine.display} already holds documents of contract {others[0].contract} from source "
+            f"{', '.join(map(repr, names))}, and this source is called {source_name!r}. If it is the same "
+            f"data, give --source-name {names[0]!r}; if it is other data, give --source-name {source_name!r} "
+            "to say so"
+        )
+
+    def _refuse_what_cannot_be_replaced(
+        self, session: Session, of_contract: Sequence[runs.Run], plan: Plan, source_name: str
+    ) -> None:
+        """Say before the first document that old rows could not be found, instead of at the first one."""
+        older = [
+            run for run in of_contract if run.source_name == source_name and run.plan_digest != plan.digest
+        ]
+        if not older:
+            return
+        names = {table.name for table in plan.tables}
+        gone = sorted({name for run in older for name in run.tables} - names)
+        without_key = tables_without_key(plan)
+        if not gone and not without_key:
+            return
+        if not ledger.has_documents(session, [run.load_id for run in older]):
+            return
+        reasons = []
+        if without_key:
+            reasons.append(
+                f"no column of {', '.join(without_key)} carries the source key as it is (from: $key, an "
+                "integer or varchar type, unchanged), so that a document's old rows cannot be found there"
+            )
+        if gone:
+            reasons.append(
+                f"{', '.join(gone)} may hold rows of an earlier version of the contract, which does not have "
+                f"{'that table' if len(gone) == 1 else 'those tables'} any more"
+            )
+        raise UsageError(
+            f"documents cannot be reloaded under the changed contract: {'; '.join(reasons)}. Use "
+            "--on-plan-change report, or load into empty tables"
+        )
+
+
+class DatabaseLoadHandle(LoadHandle):
+    """A load into a database; see :class:`LoadHandle`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        plan: Plan,
+        source_name: str,
+        run: runs.Run | None,
+        resumed: bool,
+        retry_seconds: float,
+        *,
+        dry_run: bool,
+    ) -> None:
+        self.load_id = 0 if run is None else run.load_id
+        self.started_at = utc_now() if run is None else run.started_at
+        self.resumed = resumed
+        self._engine = engine
+        self._plan = plan
+        self._has_ledger = run is not None
+        self._dry_run = dry_run
+        self._retry_seconds = retry_seconds
+        self._digests = ledger.DocumentDigests(source_name, plan.contract)
+        self._plan_digests: dict[int, str] = {}
+        self._aborted = threading.Event()
+        self._lock = threading.Lock()
+        self._connection = Connection(engine, "xml_extractor ledger", self._aborted, write=False)
+
+    def lookup(self, keys: Sequence[Key]) -> dict[Key, LedgerEntry]:
+        """Return what the ledger says of these keys; its connection is shared, one call at a time."""
+        if not self._has_ledger or not keys:
+            return {}
+        with self._lock:
+            return self._retried("reading the ledger", self._connection, self._lookup, keys)
+
+    def _lookup(self, session: Session, keys: Sequence[Key]) -> dict[Key, LedgerEntry]:
+        return ledger.entries(session, self._digests, keys, self._plan_digests)
+
+    def writer(self, index: int) -> DatabaseBatchWriter:
+        """Return a writer with a connection of its own."""
+        if self._dry_run:
+            raise ValueError("a dry run writes nothing")
+        return DatabaseBatchWriter(
+            self._engine,
+            self._plan,
+            self._digests,
+            self.load_id,
+            self._retry_seconds,
+            f"xml_extractor writer {index}",
+        )
+
+    def finish(self, state: RunState, summary: Mapping[str, Any]) -> None:
+        """Record how the load ended; over a fresh connection, because an old one may have been aborted."""
+        if self._dry_run:
+            return
+        with Connection(self._engine, "xml_extractor finish", threading.Event()) as connection:
+            self._retried(
+                "recording the end of the load",
+                connection,
+                runs.finish,
+                self.load_id,
+                state,
+                summary,
+                utc_now(),
+            )
+
+    def abort(self) -> None:
+        """End a waiting lookup."""
+        self._aborted.set()
+        self._connection.abort()
+
+    def close(self) -> None:
+        """Let go of the ledger's connection."""
+        self._connection.close()
+
+    def _retried(
+        self,
+        doing: str,
+        connection: Connection,
+        call: Callable[Concatenate[Session, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call with a session, retrying what passes."""
+
+        def attempt() -> T:
+            try:
+                return call(connection.session(), *args, **kwargs)
+            except BaseException as error:
+                connection.recover(error)
+                raise
+
+        try:
+            return retrying(self._engine, self._retry_seconds, connection.aborted, doing=doing)(attempt)
+        except LoaderError:
+            raise
+        except Exception as error:
+            if connection.aborted.is_set():
+                raise TargetError("the target is no longer wanted because the run ended") from error
+            if is_bug(self._engine, error):
+                raise
+            raise target_error(self._engine, error, doing=doing) from error

@@ -1,0 +1,164 @@
+"""The ledger: who a document is, and what is known of it (law 2)."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from xml_extractor.engines.base import Session
+from xml_extractor.mapping.records import DocumentRecord, Key, State
+from xml_extractor.target.base import LedgerEntry
+from xml_extractor.target.bookkeeping import LEDGER, RUNS
+from xml_extractor.target.timestamps import from_database
+
+DIGEST_BYTES: Final = 16
+"""128 bits: among a billion documents two share a digest with a probability below 2e-21."""
+
+
+class DocumentDigests:
+    """Makes the digests of one source's documents under one contract.  Thread-safe."""
+
+    def __init__(self, source_name: str, contract_name: str) -> None:
+        self._prefix = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        for part in (source_name, contract_name):
+            encoded = part.encode("utf-8", "surrogatepass")
+            # The length first: no two pairs of names can then run together to the same bytes.
+            self._prefix.update(len(encoded).to_bytes(8, "big") + encoded)
+
+    def digest(self, key: Key) -> bytes:
+        """Return the 16 bytes by which the ledger knows the document with this key."""
+        hasher = self._prefix.copy()
+        kind = b"i" if isinstance(key, int) else b"s"
+        hasher.update(kind + str(key).encode("utf-8", "surrogatepass"))
+        return hasher.digest()
+
+    def key(self, digest: bytes, text: str) -> Key | None:
+        """Return the key that has this digest and :func:`key_text`; None if it is none of this source's."""
+        candidates: list[Key] = [text]
+        if text.lstrip("-").isdecimal():
+            candidates.insert(0, int(text))
+        if "\\" in text:
+            candidates.append(_unescaped(text))
+        return next((key for key in candidates if self.digest(key) == digest), None)
+
+
+def document_digest(source_name: str, contract_name: str, key: Key) -> bytes:
+    """Return the 16 bytes by which the ledger knows a document: unique per source name, contract and key.
+
+    The integer 5 and the text '5' are different keys.
+    """
+    return DocumentDigests(source_name, contract_name).digest(key)
+
+
+def key_text(key: Key) -> str:
+    """Return a key as the ledger shows it beside the digest.
+
+    Characters that no database takes as text (NUL, lone surrogates) are escaped; the digest, not this
+    text, tells keys apart.
+    """
+    return storable(str(key))
+
+
+def storable(text: str) -> str:
+    """Return a text that every engine can store: NUL and lone surrogates written as escapes."""
+    if "\0" not in text and text.isprintable():
+        return text
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _unescaped(text: str) -> str:
+    parts = text.split("\\")
+    result = [parts[0]]
+    for part in parts[1:]:
+        if part.startswith("x00"):
+            result.append("\0" + part[3:])
+        elif part.startswith("ud") and len(part) >= 5:
+            result.append(chr(int(part[1:5], 16)) + part[5:])
+        else:
+            result.append("\\" + part)
+    return "".join(result)
+
+
+def sort_key(record: DocumentRecord) -> tuple[bool, Any]:
+    """Order records by key: all loaders then claim documents in one order, and cannot deadlock."""
+    return isinstance(record.key, str), record.key
+
+
+# ------------------------------------------------------------------------------------- row counts
+
+
+def counts_text(counts: Sequence[int]) -> str:
+    """Return rows per table as the ledger keeps them: ``1,2,0``."""
+    return ",".join(map(str, counts))
+
+
+def counts_from_text(text: str) -> tuple[int, ...]:
+    """Read :func:`counts_text`."""
+    return tuple(map(int, text.split(","))) if text else ()
+
+
+# ---------------------------------------------------------------------------------------- queries
+
+
+def entries(
+    session: Session, digests: DocumentDigests, keys: Sequence[Key], plan_digests: dict[int, str]
+) -> dict[Key, LedgerEntry]:
+    """Return what the ledger says of those of ``keys`` that it knows.
+
+    Args:
+        plan_digests: by load id; loads that are missing are read and added.
+    """
+    by_digest = {digests.digest(key): key for key in keys}
+    found = session.existing(
+        LEDGER,
+        ("digest", "state", "load_id", "batch", "document_hash", "row_counts", "committed_at"),
+        "digest",
+        list(by_digest),
+    )
+    if any(int(row[2]) not in plan_digests for row in found):
+        plan_digests.update(
+            (int(load_id), str(digest))
+            for load_id, digest in session.query(f"SELECT load_id, plan_digest FROM {RUNS}")
+        )
+    known = (
+        LedgerEntry(
+            key=by_digest[bytes(digest)],
+            state=State(state),
+            load_id=int(load_id),
+            batch=int(batch),
+            plan_digest=plan_digests.get(int(load_id), ""),  # "": the row of load_runs was deleted
+            document_hash=None if document_hash is None else bytes(document_hash),
+            row_counts=counts_from_text(row_counts),
+            committed_at=from_database(committed_at),
+        )
+        for digest, state, load_id, batch, document_hash, row_counts, committed_at in found
+    )
+    return {entry.key: entry for entry in known}
+
+
+def state_counts(session: Session) -> dict[int, dict[State, int]]:
+    """Return the number of documents in each state, by load id."""
+    counts: dict[int, dict[State, int]] = {}
+    rows = session.query(f"SELECT load_id, state, COUNT(*) FROM {LEDGER} GROUP BY load_id, state")
+    for load_id, state, number in rows:
+        counts.setdefault(int(load_id), {})[State(state)] = int(number)
+    return counts
+
+
+def has_documents(session: Session, load_ids: Iterable[int]) -> bool:
+    """Whether the ledger holds a document of any of these loads."""
+    ids = list(load_ids)
+    # Some hundred at a time: engines limit the parameters of a statement (SQL Server: 2,100).
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        marks = ", ".join(itertools.repeat("?", len(some)))
+        rows = session.query(
+            f"SELECT COUNT(*) FROM {RUNS} r WHERE r.load_id IN ({marks}) "
+            f"AND EXISTS (SELECT 1 FROM {LEDGER} l WHERE l.load_id = r.load_id)",
+            some,
+        )
+        if int(rows[0][0]):
+            return True
+    return False

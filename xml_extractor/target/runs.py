@@ -1,0 +1,146 @@
+"""Loads as ``load_runs`` knows them: numbering, resuming, ending."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.base import Session
+from xml_extractor.errors import TargetError
+from xml_extractor.mapping.records import State
+from xml_extractor.target import ledger
+from xml_extractor.target.base import RunState
+from xml_extractor.target.bookkeeping import RUNS
+from xml_extractor.target.timestamps import from_database, timestamp
+
+_COLUMNS: Final = (
+    "load_id", "source_name", "contract", "contract_version", "plan_digest", "tables", "started_at",
+    "finished_at", "state", "settings", "summary",
+)  # fmt: skip
+
+_NUMBERING_ATTEMPTS: Final = 100
+"""Each attempt that fails means that another loader has just taken the number: more starts at one moment
+than this are no accident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row of ``load_runs``."""
+
+    load_id: int
+    source_name: str
+    contract: str
+    contract_version: int
+    plan_digest: str
+    tables: tuple[str, ...]
+    started_at: datetime
+    finished_at: datetime | None
+    state: RunState
+
+    @classmethod
+    def unwritten(cls, plan: Plan, source_name: str, now: datetime, load_id: int = 0) -> Run:
+        """A load that begins now."""
+        tables = tuple(table.name for table in plan.tables)
+        return cls(
+            load_id=load_id,
+            source_name=source_name,
+            contract=plan.contract,
+            contract_version=plan.version,
+            plan_digest=plan.digest,
+            tables=tables,
+            started_at=now,
+            finished_at=None,
+            state=RunState.RUNNING,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A load and the number of documents that the ledger holds of it, by state."""
+
+    run: Run
+    documents: dict[State, int]
+
+
+def read_runs(session: Session) -> list[Run]:
+    """Return all loads, oldest first."""
+    rows = session.query(f"SELECT {', '.join(_COLUMNS[:9])} FROM {RUNS} ORDER BY load_id")
+    return [
+        Run(
+            load_id=int(row[0]),
+            source_name=str(row[1]),
+            contract=str(row[2]),
+            contract_version=int(row[3]),
+            plan_digest=str(row[4]),
+            tables=tuple(json.loads(row[5])),
+            started_at=from_database(row[6]),
+            finished_at=None if row[7] is None else from_database(row[7]),
+            state=RunState(row[8]),
+        )
+        for row in rows
+    ]
+
+
+def status(session: Session) -> list[RunStatus]:
+    """Return all loads with what the ledger holds of them, oldest first."""
+    counts = ledger.state_counts(session)
+    return [RunStatus(run, counts.get(run.load_id, {})) for run in read_runs(session)]
+
+
+def unfinished(runs: Sequence[Run], plan: Plan, source_name: str) -> Run | None:
+    """Return the youngest load of this source under this very plan that has not finished."""
+    for run in reversed(runs):
+        if (
+            run.finished_at is None
+            and run.source_name == source_name
+            and run.contract == plan.contract
+            and run.plan_digest == plan.digest
+        ):
+            return run
+    return None
+
+
+def start(
+    session: Session, plan: Plan, source_name: str, settings: Mapping[str, Any], now: datetime
+) -> Run:
+    """Write a new load down, under the next free number, and return it.
+
+    Safe while other loaders do the same: the primary key decides who has a number.
+    """
+    for _ in range(_NUMBERING_ATTEMPTS):
+        highest = session.query(f"SELECT MAX(load_id) FROM {RUNS}")[0][0]
+        run = Run.unwritten(plan, source_name, now, int(highest or 0) + 1)
+        row = (
+            run.load_id, source_name, plan.contract, plan.version, plan.digest, json.dumps(run.tables),
+            timestamp(now), None, run.state.value, json.dumps(settings, default=str, sort_keys=True), None,
+        )  # fmt: skip
+        if not session.insert_new(RUNS, _COLUMNS, [row]):
+            return run
+    raise TargetError(
+        f"no load number could be had in {_NUMBERING_ATTEMPTS} attempts, because other loaders took each one "
+        f"first; look for a program that starts loads in a loop, then run the same command again"
+    )
+
+
+def mark_resumed(session: Session, load_id: int) -> None:
+    """Note that a load goes on."""
+    session.execute(f"UPDATE {RUNS} SET state = ? WHERE load_id = ?", (RunState.RUNNING.value, load_id))
+
+
+def finish(
+    session: Session, load_id: int, state: RunState, summary: Mapping[str, Any], now: datetime
+) -> None:
+    """Note how a load ended.  Only a FINISHED one gets an end time; others can be resumed."""
+    session.execute(
+        f"UPDATE {RUNS} SET state = ?, finished_at = ?, summary = ? WHERE load_id = ?",
+        (
+            state.value,
+            timestamp(now) if state is RunState.FINISHED else None,
+            json.dumps(summary, default=str, sort_keys=True),
+            load_id,
+        ),
+    )

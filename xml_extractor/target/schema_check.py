@@ -1,0 +1,114 @@
+"""Whether a database is ready to be loaded into, and making it so where the user allows that."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from xml_extractor.contract.plan import Plan, Table
+from xml_extractor.engines.base import Engine, FaultKind, Session, TableSpec, table_specs
+from xml_extractor.errors import TargetSchemaError
+from xml_extractor.target import bookkeeping
+from xml_extractor.target.timestamps import utc_now
+
+logger = logging.getLogger(__name__)
+
+_CREATE_ATTEMPTS: Final = 5
+"""Another loader may create the same tables at the same moment; each attempt looks at what is there."""
+
+
+def ready(engine: Engine, session: Session, plan: Plan, *, create_tables: bool, dry_run: bool) -> bool:
+    """Check the tables, creating what is missing where allowed; return whether bookkeeping exists.
+
+    It exists always, but for a dry run that would have created it.
+
+    Raises:
+        TargetSchemaError: naming all that is missing or does not fit.
+        UsageError: the bookkeeping tables are of a newer version, or older in a dry run.
+    """
+    problems = list(engine.unsupported(plan))
+    missing = _missing(engine, session, [*bookkeeping.bookkeeping_specs(), *table_specs(plan)])
+    missing_names = {spec.name for spec in missing}
+    if create_tables:
+        # What exists must fit before anything is created beside it.
+        problems += engine.table_problems(session, _only(plan, missing_names))
+    else:
+        problems += engine.table_problems(session, plan)
+        problems += [
+            f"bookkeeping table {name} does not exist" for name in bookkeeping.TABLES if name in missing_names
+        ]
+    if problems:
+        raise _schema_error(engine, problems, may_create=bool(missing) and not create_tables)
+    bookkeeping_exists = bookkeeping.SCHEMA not in missing_names and bookkeeping.LEDGER not in missing_names
+    if dry_run:
+        if bookkeeping_exists:
+            bookkeeping.upgrade(engine, session, utc_now(), dry_run=True)
+        return bookkeeping_exists
+    if missing:
+        _create(engine, session, missing)
+        problems = engine.table_problems(session, plan)
+        if problems:
+            raise _schema_error(engine, problems, may_create=False)
+    if bookkeeping.installed_version(session) == 0:
+        bookkeeping.record_version(session, utc_now())
+    for version in bookkeeping.upgrade(engine, session, utc_now(), dry_run=False):
+        logger.info("upgraded the bookkeeping tables in %s to version %d", engine.display, version)
+    return True
+
+
+def _schema_error(engine: Engine, problems: Sequence[str], *, may_create: bool) -> TargetSchemaError:
+    cure = "`contract ddl` prints the tables that are needed"
+    if may_create:
+        cure += ", and --create-tables creates those that are missing"
+    lines = "\n".join(f"  - {problem}" for problem in problems)
+    return TargetSchemaError(f"{engine.display} is not ready for this contract:\n{lines}\n{cure}")
+
+
+def _only(plan: Plan, missing: set[str]) -> Plan:
+    """The plan without the tables that are missing; good for checking tables one by one only."""
+    tables: list[Table] = [
+        replace(table, parent=None, foreign_key=()) for table in plan.tables if table.name not in missing
+    ]
+    return replace(plan, tables=tuple(tables))
+
+
+def _missing(engine: Engine, session: Session, specs: Sequence[TableSpec]) -> list[TableSpec]:
+    names = set(session.table_names())
+    return [spec for spec in specs if spec.name not in names and not _can_select(engine, session, spec.name)]
+
+
+def _can_select(engine: Engine, session: Session, name: str) -> bool:
+    """Whether a table of this name, which may name a schema or differ in case, is there to be read."""
+    try:
+        session.query(f"SELECT 1 FROM {engine.quote(name)} WHERE 1 = 0")
+    except Exception as error:
+        session.rollback()
+        if engine.classify(error).kind is FaultKind.FATAL:
+            return False
+        raise
+    return True
+
+
+def _create(engine: Engine, session: Session, missing: Sequence[TableSpec]) -> None:
+    """Create tables in one transaction."""
+    for attempt in range(1, _CREATE_ATTEMPTS + 1):
+        session.begin()
+        try:
+            for statement in engine.create_statements(missing):
+                session.execute(statement)
+            session.commit()
+        except Exception as error:
+            session.rollback()
+            if engine.classify(error).kind is FaultKind.DISCONNECTED or attempt == _CREATE_ATTEMPTS:
+                raise
+            still_missing = _missing(engine, session, missing)
+            if len(still_missing) == len(missing) and engine.classify(error).kind is FaultKind.FATAL:
+                raise
+            missing = still_missing
+            if not missing:
+                return
+        else:
+            logger.info("created %s in %s", ", ".join(spec.name for spec in missing), engine.display)
+            return
