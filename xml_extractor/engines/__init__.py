@@ -1,0 +1,159 @@
+"""The database engines: everything that differs between them, one engine a module.
+
+This module names them all, and nothing outside of it and ``settings.py`` does.  Drivers and SQLAlchemy
+(which only takes URLs apart) are imported where they are first needed, so that a worker process loads no
+more than the driver that it uses.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from xml_extractor.engines.base import Engine, TimeLimits
+from xml_extractor.errors import UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+EXAMPLES: Final = (
+    "sqlite:///data/loader.db (a file, relative), sqlite:////srv/loader.db (absolute), "
+    "sqlite:///C:\\data\\loader.db (Windows), postgresql://user@host:5432/database"
+)
+_NAMES: Final = ("postgresql", "sqlite")
+_NOT_YET: Final = {"mssql": "SQL Server"}
+_DRIVERS: Final = {"sqlite": ("", "pysqlite"), "postgresql": ("", "psycopg")}
+
+
+def dialect_names() -> tuple[str, ...]:
+    """The engines of this version, as ``contract ddl --dialect`` names them."""
+    return _NAMES
+
+
+def dialect_engine(name: str) -> Engine:
+    """An engine without a database, for writing DDL.
+
+    Raises:
+        UsageError: there is no such engine.
+    """
+    if name == "sqlite":
+        from xml_extractor.engines.sqlite import SqliteEngine
+
+        return SqliteEngine(path="")
+    if name == "postgresql":
+        from xml_extractor.engines.postgresql import PostgresqlEngine
+
+        return PostgresqlEngine()
+    raise _unknown(name)
+
+
+def open_engine(
+    url: str,
+    *,
+    password: str | None = None,
+    limits: TimeLimits | None = None,
+    schema: str | None = None,
+) -> Engine:
+    """Read a database URL (SQLAlchemy's form) into an engine.  Connects to nothing.
+
+    Args:
+        url: such as ``sqlite:///file.db`` or ``postgresql://user@host/database?sslmode=require``.
+        password: the password, kept out of the URL; it wins over one in the URL.
+        limits: bounds on waiting for the server.
+        schema: the default schema, where the engine has schemas; ``None`` = the server's choice.
+
+    Raises:
+        UsageError: the URL is not one, or names what this version has not; never shows a password.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # The text is not shown: it may hold a password.
+        raise UsageError(f"the database URL cannot be read; write one such as {EXAMPLES}") from None
+    dialect, _, driver = parsed.drivername.partition("+")
+    if dialect not in _NAMES:
+        raise _unknown(dialect)
+    if driver not in _DRIVERS[dialect]:
+        raise UsageError(
+            f"driver {driver!r} of {dialect} is not used here; leave it out of the URL: {dialect}://…"
+        )
+    limits = limits or TimeLimits()
+    if dialect == "sqlite":
+        return _sqlite(parsed, limits, schema)
+    return _postgresql(parsed, password, limits, schema)
+
+
+def _unknown(dialect: str) -> UsageError:
+    product = _NOT_YET.get(dialect)
+    if product is not None:
+        return UsageError(
+            f"the engine for {product} ({dialect}) is not in this version; use one of {', '.join(_NAMES)}"
+        )
+    return UsageError(f"unknown database {dialect!r}; known are {', '.join(_NAMES)}: {EXAMPLES}")
+
+
+def _sqlite(url: URL, limits: TimeLimits, schema: str | None) -> Engine:
+    from xml_extractor.engines.sqlite import SqliteEngine
+
+    if url.host or url.username:
+        raise UsageError(
+            "a SQLite URL has three slashes before a relative path and four before an absolute one: "
+            "sqlite:///data/loader.db"
+        )
+    if not url.database or url.database == ":memory:":
+        raise UsageError(
+            "a SQLite database in memory cannot be used: each connection would see one of its own. "
+            "Name a file: sqlite:///data/loader.db"
+        )
+    if url.query or url.database.startswith("file:"):
+        raise UsageError("a SQLite URL takes a plain file name and no options: sqlite:///data/loader.db")
+    if schema is not None:
+        raise UsageError("SQLite has no schemas: leave the schema out")
+    # Absolute from here on: a worker process may have another working directory.
+    return SqliteEngine(path=str(Path(url.database).absolute()), limits=limits)
+
+
+def _postgresql(url: URL, password: str | None, limits: TimeLimits, schema: str | None) -> Engine:
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import make_conninfo
+    except ImportError as error:
+        raise UsageError(
+            f"PostgreSQL needs psycopg, which cannot be imported ({error}): pip install 'psycopg[binary]'"
+        ) from None
+    from xml_extractor.engines.postgresql import PostgresqlEngine
+
+    settings: dict[str, str] = {}
+    if url.host:
+        settings["host"] = url.host
+    if url.port:
+        settings["port"] = str(url.port)
+    if url.username:
+        settings["user"] = url.username
+    if url.database:
+        settings["dbname"] = url.database
+    for name, value in url.query.items():
+        if name == "host":
+            # Several hosts, each with its port: host=a:5432&host=b (SQLAlchemy's form).
+            values = (value,) if isinstance(value, str) else value
+            pairs = [(h, p) if p.isdigit() else (v, "") for v in values for h, _, p in (v.rpartition(":"),)]
+            settings["host"] = ",".join(h for h, _ in pairs)
+            if any(p for _, p in pairs):
+                settings["port"] = ",".join(p for _, p in pairs)
+        else:
+            settings[name] = value if isinstance(value, str) else value[-1]
+    in_url = settings.pop("password", None) or (str(url.password) if url.password is not None else None)
+    try:
+        make_conninfo("", **settings)
+    except ProgrammingError:
+        known = ", ".join(sorted(url.query))
+        raise UsageError(f"the PostgreSQL URL has an option unknown to libpq, among: {known}") from None
+    return PostgresqlEngine(
+        settings=tuple(sorted(settings.items())),
+        password=password if password is not None else in_url or None,
+        schema=schema,
+        limits=limits,
+    )

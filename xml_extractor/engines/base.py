@@ -126,8 +126,12 @@ class Session(ABC):
         self, source: SourcePlan, after: Key | None, start: Key | None, end: Key | None, limit: int
     ) -> list[Key | None]:
         """Return up to ``limit`` keys in key order: > ``after``, >= ``start``, <= ``end``, filtered by
-        the contract's ``where``.  A key that is NULL is returned as ``None`` (first or last, as the engine
+        the contract's ``where``.  Text keys are in binary order, whatever the column's collation.  A key that is NULL is returned as ``None`` (first or last, as the engine
         sorts) on the first page only, for the caller to refuse."""
+
+    @abstractmethod
+    def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
+        """Return the number of source rows from ``start`` to ``end`` inclusive, by the contract's ``where``."""
 
     @abstractmethod
     def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
@@ -136,9 +140,7 @@ class Session(ABC):
     # ---- target side
 
     @abstractmethod
-    def insert_new(
-        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
-    ) -> set[Any]:
+    def insert_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> set[Any]:
         """Insert rows whose first column is the table's primary key, in the order given; return the
         first-column values of those rows that were not inserted because the key already exists.
         Waits for another transaction that is inserting the same key, as the engine's uniqueness does."""

@@ -1,0 +1,197 @@
+"""Encoders: the rows of one document into what an engine's session writes.
+
+They run in the workers, so that the thread that inserts converts nothing.  Each is built once from a
+plan, is picklable, holds no state that changes and may be used by several threads.
+
+Columns that the server numbers are in the rows (as ``None``) but are never written, so they are left
+out here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from operator import itemgetter
+from typing import Any, Final
+
+from xml_extractor.contract.plan import Plan, Table
+from xml_extractor.contract.types import Family, SqlType, Value
+from xml_extractor.mapping.records import Row
+
+LONG_TEXT: Final = 256
+"""Values of columns that can be longer than this are measured one by one for the size estimate."""
+
+
+def written_columns(table: Table) -> tuple[int, ...]:
+    """The columns that the loader writes: all but those that the server numbers."""
+    return tuple(i for i, column in enumerate(table.columns) if not column.server_generated)
+
+
+def _picked(rows: list[Row], pick: tuple[int, ...] | None) -> Sequence[Row]:
+    """The rows without the columns that are not written; ``pick`` None = all are."""
+    if pick is None:
+        return rows
+    if len(pick) == 1:
+        return [(row[pick[0]],) for row in rows]
+    return list(map(itemgetter(*pick), rows))
+
+
+def _pick_of(table: Table) -> tuple[int, ...] | None:
+    written = written_columns(table)
+    return None if len(written) == len(table.columns) else written
+
+
+def decimal_text(value: Decimal) -> str:
+    """A decimal as plain digits with its whole scale: no exponent, no negative zero."""
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
+    if text[0] == "-" and not value:
+        return text[1:]
+    return text
+
+
+# ------------------------------------------------------------------------------------- parameter tuples
+
+
+@dataclass(frozen=True, slots=True)
+class _TupleTable:
+    pick: tuple[int, ...] | None
+    bits: tuple[int, ...]  # positions among the written columns
+    decimals: tuple[int, ...]
+    long: tuple[int, ...]
+    row_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TupleEncoder:
+    """Rows as parameter tuples for SQLite: a list of tuples per table.
+
+    SQLite has no decimal: a decimal becomes its plain text, which is what the TEXT columns of our DDL
+    keep exactly.  All other canonical values are what the driver takes as they are.
+    """
+
+    tables: tuple[_TupleTable, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> TupleEncoder:
+        """Build the encoder of a plan's rows."""
+        tables = []
+        for table in plan.tables:
+            types = [table.columns[i].type for i in written_columns(table)]
+            tables.append(
+                _TupleTable(
+                    pick=_pick_of(table),
+                    bits=tuple(i for i, t in enumerate(types) if t.family is Family.BIT),
+                    decimals=tuple(i for i, t in enumerate(types) if t.family is Family.DECIMAL),
+                    long=tuple(i for i, t in enumerate(types) if _is_long(t)),
+                    # An object header and a pointer for each value, as CPython lays them out, and a
+                    # short text behind it.
+                    row_bytes=56 + 80 * len(types),
+                )
+            )
+        return cls(tuple(tables))
+
+    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
+        """Return (a list of tuples per table, estimate of their size in bytes)."""
+        encoded: list[Sequence[Row]] = []
+        size = 0
+        for table, table_rows in zip(self.tables, rows, strict=True):
+            if not table_rows:
+                encoded.append(())
+                continue
+            out = _picked(table_rows, table.pick)
+            if table.decimals or table.bits:
+                out = [_plain(row, table.decimals, table.bits) for row in out]
+            size += table.row_bytes * len(out)
+            for i in table.long:
+                for row in out:
+                    value = row[i]
+                    if value is not None:
+                        size += len(value)  # type: ignore[arg-type]
+            encoded.append(out)
+        return tuple(encoded), size
+
+
+def _plain(row: Row, decimals: tuple[int, ...], bits: tuple[int, ...]) -> Row:
+    values = list(row)
+    for i in decimals:
+        value = values[i]
+        if value is not None:
+            values[i] = decimal_text(value)  # type: ignore[arg-type]
+    for i in bits:
+        value = values[i]
+        if value is not None:
+            values[i] = 1 if value else 0
+    return tuple(values)
+
+
+def _is_long(kind: SqlType) -> bool:
+    if kind.family is Family.XML:
+        return True
+    return kind.family in (Family.TEXT, Family.BINARY) and (kind.length is None or kind.length > LONG_TEXT)
+
+
+# ------------------------------------------------------------------------------------- COPY text
+
+
+_needs_escape: Final = re.compile(r"[\\\t\n\r]").search
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _copy_other(value: Value) -> str:
+    """The COPY text of a value that is not a text free of characters to be escaped."""
+    kind = value.__class__
+    if kind is int or kind is float or kind is Decimal:
+        return str(value)
+    if kind is bool:
+        return "1" if value else "0"  # read by boolean and by integer columns alike
+    if kind is bytes:
+        return "\\\\x" + value.hex()  # type: ignore[union-attr]
+    return str(value).translate(_ESCAPES)
+
+
+def copy_text(rows: Sequence[Row]) -> bytes:
+    r"""Rows in the text format of PostgreSQL's COPY, UTF-8, NULL as ``\N``, each line ended.
+
+    Surrogates without a partner are passed on as they are: the server refuses them, which makes them a
+    fault of that document's data like any other.
+    """
+    lines = [
+        "\t".join(
+            [
+                "\\N" if v is None
+                else v if v.__class__ is str and _needs_escape(v) is None
+                else _copy_other(v)
+                for v in row
+            ]
+        )
+        for row in rows
+    ]  # fmt: skip
+    lines.append("")
+    return "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True, slots=True)
+class CopyEncoder:
+    """Rows as COPY text for PostgreSQL: ``bytes`` per table, ``b""`` where there are no rows."""
+
+    picks: tuple[tuple[int, ...] | None, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> CopyEncoder:
+        """Build the encoder of a plan's rows."""
+        return cls(tuple(_pick_of(table) for table in plan.tables))
+
+    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
+        """Return (bytes per table, estimate of their size in bytes)."""
+        encoded = tuple(
+            [
+                copy_text(_picked(table_rows, pick)) if table_rows else b""
+                for pick, table_rows in zip(self.picks, rows, strict=True)
+            ]
+        )
+        # 33 bytes of object header for each piece.
+        return encoded, sum(map(len, encoded)) + 33 * len(encoded)

@@ -1,0 +1,369 @@
+"""One open PostgreSQL connection (psycopg 3).
+
+Every call is bounded twice: by the server's ``statement_timeout``, and by this process's watchdog, which
+shuts the socket down when not even the server answers.  The shutdown is done on a duplicate of the
+socket that the session keeps for itself, so that it can never hit a file number that has been given to
+somebody else in the meantime.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
+
+from xml_extractor.contract.plan import SourcePlan, Table
+from xml_extractor.engines.base import Session, TimeLimits
+from xml_extractor.engines.ddl import quote_identifier, split_name
+from xml_extractor.engines.encoding import written_columns
+from xml_extractor.engines.postgresql_errors import Aborted, NoAnswer
+from xml_extractor.engines.watchdog import WATCHDOG
+from xml_extractor.mapping.records import Key, SourceDocument
+
+T = TypeVar("T")
+
+GRACE_SECONDS: Final = 2.0
+"""How much longer than the server's own time limit the watchdog waits, so that a server that lives can
+say why it gave up."""
+
+COPY_PIECES: Final = 256
+"""Documents whose rows are joined into one message to the server: few calls, and no second copy of a whole
+batch in memory."""
+
+KEYS_AT_ONCE: Final = 10_000
+_INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
+
+
+class _TextLoader(Loader):
+    """Gives a value as the server's text, which is the canonical form of temporals and GUIDs here."""
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode()
+
+
+class PostgresqlSession(Session):
+    """See :class:`xml_extractor.engines.base.Session`."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[tuple[Any, ...]],
+        *,
+        write: bool,
+        limits: TimeLimits,
+        schema: str | None,
+    ) -> None:
+        """Prepare a connection that has just been opened in autocommit mode."""
+        self._connection = connection
+        self._limits = limits
+        self.deadline = 0.0
+        self._expired = False
+        self._aborted = False
+        self._gate = threading.Lock()  # guards _socket between abort() and close()
+        # The family does not matter: the duplicate is only ever shut down.
+        self._socket: socket.socket | None = socket.fromfd(
+            connection.fileno(), socket.AF_INET, socket.SOCK_STREAM
+        )
+        self._types: dict[tuple[str, str], str] = {}
+        self._copies: dict[str, str] = {}
+        self._stopped = False
+        connection.cursor_factory = psycopg.RawCursor
+        # Statements here are few and large: preparing them gains nothing, and poolers need not support it.
+        connection.prepare_threshold = None
+        for name in ("date", "time", "timetz", "timestamp", "timestamptz", "interval", "uuid"):
+            connection.adapters.register_loader(name, _TextLoader)
+        WATCHDOG.watch(self)
+        try:
+            settings = {
+                "statement_timeout": str(max(1, int(limits.statement_seconds * 1000))),
+                "DateStyle": "ISO, YMD",
+                "extra_float_digits": "1",
+                "bytea_output": "hex",
+                "standard_conforming_strings": "on",
+            }
+            if schema is not None:
+                settings["search_path"] = quote_identifier(schema)
+            if not write:
+                settings["default_transaction_read_only"] = "on"
+            calls = ", ".join(f"set_config(${2 * i + 1}, ${2 * i + 2}, false)" for i in range(len(settings)))
+            self._run(
+                lambda: self._connection.execute(
+                    f"SELECT {calls}", [text for pair in settings.items() for text in pair]
+                )
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    # ---- waiting
+
+    def _run(self, call: Callable[[], T]) -> T:
+        """Run one call under the time limits."""
+        if self._stopped:
+            raise self._stop_error()
+        self.deadline = time.monotonic() + self._limits.statement_seconds + GRACE_SECONDS
+        try:
+            return call()
+        except psycopg.Error as error:
+            if self._stopped:
+                raise self._stop_error() from error
+            raise
+        finally:
+            self.deadline = 0.0
+
+    def _stop_error(self) -> psycopg.OperationalError:
+        if self._expired:
+            return NoAnswer(f"no answer within {self._limits.statement_seconds + GRACE_SECONDS:g} s")
+        return Aborted("the session was aborted")
+
+    def expire(self) -> None:
+        """Give up the statement that is past its deadline (the watchdog's call)."""
+        self._expired = True
+        self.abort()
+
+    def abort(self) -> None:
+        """Shut the connection's socket down: whoever waits on it fails at once."""
+        self._stopped = True
+        with self._gate:
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        WATCHDOG.release(self)
+        with contextlib.suppress(Exception):
+            self._connection.close()
+        with self._gate:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    # ---- statements
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a SELECT and return all its rows.
+
+        Dates, times and GUIDs come as text, as they do from SQLite (fractions of a second without trailing
+        zeros); decimals as ``Decimal``, bit as ``bool``.
+        """
+        return self._run(
+            lambda: self._connection.execute(numbered(sql), tuple(parameters) or None).fetchall()
+        )
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement and return the number of rows it touched."""
+        return self._run(
+            lambda: max(self._connection.execute(numbered(sql), tuple(parameters) or None).rowcount, 0)
+        )
+
+    def execute_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once per parameter tuple; all or none of them outside a transaction too."""
+
+        def run() -> None:
+            with self._transaction(), self._connection.cursor() as cursor:
+                cursor.executemany(numbered(sql), parameters)
+
+        self._run(run)
+
+    def begin(self) -> None:
+        """Start a transaction."""
+        self._run(lambda: self._connection.execute("BEGIN"))
+
+    def commit(self) -> None:
+        """Commit the transaction.
+
+        Raises:
+            psycopg.Error: also where the server answers with ROLLBACK, because a statement had failed.
+        """
+        status = self._run(lambda: self._connection.execute("COMMIT").statusmessage)
+        if status != "COMMIT":
+            raise psycopg.errors.InFailedSqlTransaction(f"COMMIT was answered with {status}")
+
+    def rollback(self) -> None:
+        """Roll back whatever is open; harmless when nothing is, or when the connection is lost (the
+        server has rolled back then)."""
+        if self._stopped or self._connection.closed:
+            return
+        if self._connection.info.transaction_status is TransactionStatus.IDLE:
+            return
+        with contextlib.suppress(psycopg.OperationalError):
+            self._run(lambda: self._connection.execute("ROLLBACK"))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """A transaction around several statements, unless the caller has one open."""
+        if self._connection.info.transaction_status is not TransactionStatus.IDLE:
+            yield
+            return
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self._connection.execute("COMMIT")
+
+    def _type(self, table: str, column: str) -> str:
+        """The type of a column, without its length, as a cast names it."""
+        found = self._types.get((table, column))
+        if found is None:
+            rows = self.query(
+                # -1: "bpchar" and not "character", which as a cast would mean character(1).
+                "SELECT format_type(atttypid, -1) FROM pg_attribute "
+                "WHERE attrelid = to_regclass(?) AND attname = ? AND NOT attisdropped",
+                (quote_table(table), column),
+            )
+            if not rows:
+                raise psycopg.errors.UndefinedColumn(f"there is no column {table}.{column}")
+            found = self._types[table, column] = rows[0][0]
+        return found
+
+    def _key_type(self, source: SourcePlan) -> str:
+        """The type that keys are compared as: bigint for all integers (an index on a shorter one serves it
+        too, and a bound beyond the shorter type's range is no error)."""
+        name = self._type(source.table, source.key)
+        return "bigint" if name in _INTEGERS else name
+
+    # ---- source side
+
+    def key_page(
+        self, source: SourcePlan, after: Key | None, start: Key | None, end: Key | None, limit: int
+    ) -> list[Key | None]:
+        """Return up to ``limit`` keys in key order.  NULL sorts last, and is outside of any range.
+
+        Text keys are compared and sorted by the column's own collation: the unique index has it too (
+        ``key_problem`` sees to that), so that the index serves and no two keys are equal.
+        """
+        key, cast = quote_identifier(source.key), self._key_type(source)
+        conditions = [f"({source.where})"] if source.where else []
+        parameters: list[Any] = []
+        for operator, bound in ((">", after), (">=", start), ("<=", end)):
+            if bound is not None:
+                parameters.append(bound)
+                conditions.append(f"{key} {operator} ${len(parameters)}::{cast}")
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = f"SELECT {key} FROM {quote_table(source.table)}{where} ORDER BY {key} LIMIT {int(limit)}"
+        rows = self._run(lambda: self._connection.execute(sql, parameters or None).fetchall())
+        return [value for (value,) in rows]
+
+    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
+        """Return the documents with these keys, in key order."""
+        key, cast = quote_identifier(source.key), self._key_type(source)
+        names = ", ".join(quote_identifier(name) for name in (source.key, source.document, *source.columns))
+        sql = (
+            f"SELECT {names} FROM {quote_table(source.table)} WHERE {key} = ANY ($1::{cast}[]) ORDER BY {key}"
+        )
+        found: list[SourceDocument] = []
+        for first in range(0, len(keys), KEYS_AT_ONCE):
+            chunk = [list(keys[first : first + KEYS_AT_ONCE])]
+            rows = self._run(lambda chunk=chunk: self._connection.execute(sql, chunk).fetchall())  # type: ignore[misc]
+            found.extend(SourceDocument(row[0], _content(row[1]), row[2:]) for row in rows)
+        return found
+
+    # ---- target side
+
+    def insert_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> set[Any]:
+        """Insert rows whose key is not there yet, in one statement; return the keys that are."""
+        if not rows:
+            return set()
+        names = ", ".join(quote_identifier(name) for name in columns)
+        arrays = ", ".join(f"${i + 1}::{self._type(table, name)}[]" for i, name in enumerate(columns))
+        key = quote_identifier(columns[0])
+        # Sorted by the order given, so that two loaders take the keys' locks in the same order.
+        sql = (
+            f"INSERT INTO {quote_table(table)} ({names}) "
+            f"SELECT {names} FROM unnest({arrays}) WITH ORDINALITY AS given({names}, load_ordinality) "
+            f"ORDER BY load_ordinality ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
+        )
+        parameters = [list(column) for column in zip(*rows, strict=True)]
+        inserted = {row[0] for row in self._run(lambda: self._connection.execute(sql, parameters).fetchall())}
+        return {row[0] for row in rows} - inserted
+
+    def existing(
+        self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        """Return ``columns`` of the rows with these keys."""
+        if not keys:
+            return []
+        names = ", ".join(quote_identifier(name) for name in columns)
+        sql = (
+            f"SELECT {names} FROM {quote_table(table)} "
+            f"WHERE {quote_identifier(key_column)} = ANY ($1::{self._type(table, key_column)}[])"
+        )
+        found: list[tuple[Any, ...]] = []
+        for first in range(0, len(keys), KEYS_AT_ONCE):
+            chunk = [list(keys[first : first + KEYS_AT_ONCE])]
+            found.extend(self._run(lambda chunk=chunk: self._connection.execute(sql, chunk).fetchall()))  # type: ignore[misc]
+        return found
+
+    def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
+        """Insert one table's rows by COPY: ``encoded`` holds COPY text per document."""
+        sql = self._copies.get(table.name)
+        if sql is None:
+            names = ", ".join(quote_identifier(table.columns[i].name) for i in written_columns(table))
+            sql = f"COPY {quote_table(table.name)} ({names}) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
+            self._copies[table.name] = sql
+        pieces = [piece for piece in encoded if piece]
+        if not pieces:
+            return 0
+
+        def run() -> int:
+            with self._connection.cursor() as cursor:
+                with cursor.copy(sql) as copy:
+                    for first in range(0, len(pieces), COPY_PIECES):
+                        copy.write(b"".join(pieces[first : first + COPY_PIECES]))
+                return cursor.rowcount
+
+        return self._run(run)
+
+    def table_names(self) -> Collection[str]:
+        """Return the names of the tables and views in the default schema."""
+        rows = self.query(
+            "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+            "AND relkind IN ('r', 'p', 'v', 'm', 'f')"
+        )
+        return {name for (name,) in rows}
+
+
+def _content(value: Any) -> str | bytes | None:
+    return value if value is None or isinstance(value, str | bytes) else str(value)
+
+
+def quote_table(name: str) -> str:
+    """Quote a table name as the contract writes it."""
+    return ".".join(quote_identifier(part) for part in split_name(name))
+
+
+@lru_cache(maxsize=512)
+def numbered(sql: str) -> str:
+    """Turn ``?`` into ``$1``, ``$2`` …, but not inside of literals, quoted names and comments."""
+    if "?" not in sql:
+        return sql
+    out = []
+    count = 0
+    position = 0
+    while position < len(sql):
+        character = sql[position]
+        stop = position + 1
+        if character == "?":
+            count += 1
+            out.append(f"${count}")
+        else:
+            if character in "'\"":
+                # A doubled quote ends one literal and begins the next: the same thing here.
+                stop = sql.find(character, position + 1) + 1 or len(sql)
+            elif sql.startswith("--", position):
+                stop = sql.find("\n", position) + 1 or len(sql)
+            elif sql.startswith("/*", position):
+                stop = sql.find("*/", position) + 2 if "*/" in sql[position:] else len(sql)
+            out.append(sql[position:stop])
+        position = stop
+    return "".join(out)

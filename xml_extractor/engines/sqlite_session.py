@@ -1,0 +1,348 @@
+"""One open SQLite connection.
+
+Waiting for locks is done here and not by SQLite's own busy handler, which sleeps up to its whole timeout
+without looking whether the connection is meant to be broken off.  SQLite waits in short slices, and
+between them :meth:`SqliteSession.abort` and the deadline are heeded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain
+from typing import Any, Final, TypeVar
+
+from xml_extractor.contract.plan import SourcePlan, Table
+from xml_extractor.engines.base import Session, TimeLimits
+from xml_extractor.engines.ddl import quote_identifier, split_name
+from xml_extractor.engines.encoding import written_columns
+from xml_extractor.engines.sqlite_errors import Aborted, StatementTimeout
+from xml_extractor.mapping.records import Key, SourceDocument
+
+T = TypeVar("T")
+
+BUSY_SLICE_MS: Final = 100
+BUSY_SECONDS: Final = 10.0
+"""How long a lock held by another connection is waited for; then the error is transient and the caller
+decides.  A batch commits in far less, so that this is met only where another program holds the file."""
+
+PROGRESS_STEPS: Final = 100_000
+"""Virtual machine steps between two looks at the clock: some milliseconds."""
+
+WAL_PAGES: Final = 8192
+"""Pages (of 4 KiB) in the write-ahead log before it is folded into the file: 32 MiB instead of SQLite's 4,
+so that pages touched by many batches are written home once."""
+
+CACHE_KIB: Final = 65_536
+VARIABLES: Final = 900
+"""Parameters per statement: SQLite before 3.32 takes no more than 999."""
+
+
+class SqliteSession(Session):
+    """See :class:`xml_extractor.engines.base.Session`."""
+
+    def __init__(self, connection: sqlite3.Connection, *, write: bool, limits: TimeLimits) -> None:
+        """Prepare a connection that has just been opened in autocommit mode."""
+        self._connection = connection
+        self._write = write
+        self._limits = limits
+        self._aborted = False
+        self._deadline = 0.0
+        self._inserts: dict[str, str] = {}
+        self._source_columns: dict[tuple[str, str], str] = {}
+        connection.text_factory = _text
+        connection.set_progress_handler(self._progress, PROGRESS_STEPS)
+        self._do(lambda: connection.execute(f"PRAGMA busy_timeout = {BUSY_SLICE_MS}"))
+        # The first statement that looks into the file: finds out whether it is a database at all.
+        self.query("SELECT count(*) FROM sqlite_master")
+        if not write:
+            self.query("PRAGMA query_only = ON")
+            return
+        # A reader of the same file (the source) and the writer do not block one another in WAL mode.
+        self.query("PRAGMA journal_mode = WAL")
+        # NORMAL syncs the log whenever it is folded into the file, and after a power cut the file is whole
+        # and the last batches are there together with their ledger rows, or neither.  close() folds the
+        # log, so that what a finished run has reported is on the disk.  OFF would let a power cut tear the
+        # file; FULL would sync at every commit for nothing that the ledger does not give.
+        self.query("PRAGMA synchronous = NORMAL")
+        self.query(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        self.query(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self.query("PRAGMA temp_store = MEMORY")
+        self.query("PRAGMA foreign_keys = ON")
+
+    # ---- waiting
+
+    def _progress(self) -> int:
+        return 1 if self._aborted or 0.0 < self._deadline < time.monotonic() else 0
+
+    def _do(self, call: Callable[[], T], *, wait: bool = True) -> T:
+        """Run one call under the time limit; with ``wait`` it is repeated while the file is locked."""
+        started = time.monotonic()
+        self._deadline = started + self._limits.statement_seconds
+        give_up = started + min(BUSY_SECONDS, self._limits.statement_seconds)
+        try:
+            while True:
+                if self._aborted:
+                    raise Aborted("the session was aborted")
+                try:
+                    return call()
+                except sqlite3.OperationalError as error:
+                    name = getattr(error, "sqlite_errorname", "") or ""
+                    if name == "SQLITE_INTERRUPT":
+                        if self._aborted:
+                            raise Aborted("the session was aborted") from error
+                        seconds = self._limits.statement_seconds
+                        raise StatementTimeout(
+                            f"a statement was given up after {seconds:g} s without a result"
+                        ) from error
+                    # BUSY_SNAPSHOT: waiting cannot help, the transaction has to be started anew.
+                    if not wait or name == "SQLITE_BUSY_SNAPSHOT" or not name.startswith("SQLITE_BUSY"):
+                        raise
+                    if time.monotonic() > give_up:
+                        raise
+        finally:
+            self._deadline = 0.0
+
+    @property
+    def _alone(self) -> bool:
+        """Whether a statement is a transaction of its own, and can be repeated while the file is locked."""
+        return not self._connection.in_transaction
+
+    # ---- statements
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a SELECT and return all its rows."""
+        return self._do(lambda: self._connection.execute(sql, parameters).fetchall(), wait=self._alone)
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement and return the number of rows it touched."""
+        return self._do(lambda: max(self._connection.execute(sql, parameters).rowcount, 0), wait=self._alone)
+
+    def execute_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once per parameter tuple; all or none of them outside a transaction too."""
+        with self._transaction():
+            self._do(lambda: self._connection.executemany(sql, parameters), wait=False)
+
+    def begin(self) -> None:
+        """Start a transaction and take the write lock at once: taking it later can end in a deadlock."""
+        self._do(lambda: self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN"))
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self._do(lambda: self._connection.execute("COMMIT"))
+
+    def rollback(self) -> None:
+        """Roll back whatever is open; harmless when nothing is, or when the session was aborted."""
+        with contextlib.suppress(sqlite3.ProgrammingError):  # closed
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _transaction(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._connection.in_transaction else _Transaction(self)
+
+    def close(self) -> None:
+        """Close the connection; a writer first folds its log into the file, synced to disk."""
+        with contextlib.suppress(sqlite3.Error):
+            self.rollback()
+            if self._write and not self._aborted:
+                # With readers in the way SQLite does what it can, and syncs the log in any case.
+                self._deadline = time.monotonic() + self._limits.statement_seconds
+                self._connection.execute("PRAGMA busy_timeout = 1000")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def abort(self) -> None:
+        """Break off the statement that runs, and refuse all further ones."""
+        self._aborted = True
+        with contextlib.suppress(sqlite3.ProgrammingError):  # closed already
+            self._connection.interrupt()
+
+    # ---- source side
+
+    def key_page(
+        self, source: SourcePlan, after: Key | None, start: Key | None, end: Key | None, limit: int
+    ) -> list[Key | None]:
+        """Return up to ``limit`` keys in key order.  NULL sorts first, and is outside of any range."""
+        where, parameters = _range(source, after, start, end)
+        key = quote_identifier(source.key)
+        rows = self.query(
+            f"SELECT {key} FROM {_quote_table(source.table)}{where} "
+            f"ORDER BY {key} COLLATE BINARY LIMIT {int(limit)}",
+            parameters,
+        )
+        for (value,) in rows:
+            if value is not None and not isinstance(value, int | str):
+                raise sqlite3.DataError(
+                    f"a key in {source.table}.{source.key} is neither an integer nor text in UTF-8"
+                )
+        return [value for (value,) in rows]
+
+    def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
+        """Return the number of source rows from ``start`` to ``end`` inclusive."""
+        where, parameters = _range(source, None, start, end)
+        count: int = self.query(f"SELECT count(*) FROM {_quote_table(source.table)}{where}", parameters)[0][0]
+        return count
+
+    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
+        """Return the documents with these keys, in key order.  Text that is not UTF-8 comes as bytes."""
+        key, order = self._compared_key(source), f"{quote_identifier(source.key)} COLLATE BINARY"
+        names = ", ".join(quote_identifier(name) for name in (source.key, source.document, *source.columns))
+        found: list[SourceDocument] = []
+        for first in range(0, len(keys), VARIABLES):
+            chunk = keys[first : first + VARIABLES]
+            marks = ", ".join("?" * len(chunk))
+            rows = self.query(
+                f"SELECT {names} FROM {_quote_table(source.table)} WHERE {key} IN ({marks}) ORDER BY {order}",
+                chunk,
+            )
+            found.extend(SourceDocument(row[0], _content(row[1]), row[2:]) for row in rows)
+        return found
+
+    def unique_collation(self, source: SourcePlan) -> str | None:
+        """The collation under which an index keeps the source key unique; ``None`` = no such index."""
+        *schema, table = split_name(source.table)
+        of = schema[0] if schema else None
+        columns = self.query("SELECT name, type, pk FROM pragma_table_info(?, ?)", (table, of))
+        keys = [row for row in columns if row[2]]
+        wanted = source.key.lower()
+        if len(keys) == 1 and keys[0][0].lower() == wanted and keys[0][1].upper() == "INTEGER":
+            return "BINARY"  # the rowid itself
+        indexes = self.query(
+            'SELECT name FROM pragma_index_list(?, ?) WHERE "unique" = 1 AND partial = 0', (table, of)
+        )
+        found = None
+        for (index,) in indexes:
+            parts = self.query("SELECT name, coll FROM pragma_index_xinfo(?, ?) WHERE key = 1", (index, of))
+            if len(parts) == 1 and parts[0][0] is not None and parts[0][0].lower() == wanted:
+                collation: str = parts[0][1]
+                if collation.upper() == "BINARY":
+                    return "BINARY"
+                found = collation
+        return found
+
+    def _compared_key(self, source: SourcePlan) -> str:
+        """The key with the collation by which a document is looked up.
+
+        It must be one under which keys are unique: the unique index's own, so that the index serves;
+        BINARY without one.
+        """
+        at = (source.table, source.key)
+        if at not in self._source_columns:
+            collation = self.unique_collation(source) or "BINARY"
+            self._source_columns[at] = f"{quote_identifier(source.key)} COLLATE {quote_identifier(collation)}"
+        return self._source_columns[at]
+
+    # ---- target side
+
+    def insert_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> set[Any]:
+        """Insert rows whose key is not there yet; return the keys that are."""
+        if not rows:
+            return set()
+        sql = self._insert_sql(table, columns)
+        with self._transaction():
+            # The transaction holds the write lock: nobody can add a key between the two statements.
+            present = {
+                row[0] for row in self.existing(table, columns[:1], columns[0], [row[0] for row in rows])
+            }
+            new = [row for row in rows if row[0] not in present] if present else rows
+            self._do(lambda: self._connection.executemany(sql, new), wait=False)
+        return present
+
+    def existing(
+        self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        """Return ``columns`` of the rows with these keys."""
+        found: list[tuple[Any, ...]] = []
+        names = ", ".join(quote_identifier(name) for name in columns)
+        for first in range(0, len(keys), VARIABLES):
+            chunk = keys[first : first + VARIABLES]
+            marks = ", ".join("?" * len(chunk))
+            found.extend(
+                self.query(
+                    f"SELECT {names} FROM {_quote_table(table)} "
+                    f"WHERE {quote_identifier(key_column)} IN ({marks})",
+                    chunk,
+                )
+            )
+        return found
+
+    def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
+        """Insert one table's rows: ``encoded`` holds a list of tuples per document."""
+        sql = self._inserts.get(table.name)
+        if sql is None:
+            sql = self._insert_sql(table.name, [table.columns[i].name for i in written_columns(table)])
+            self._inserts[table.name] = sql
+        with self._transaction():
+            return self._do(
+                lambda: max(self._connection.executemany(sql, chain.from_iterable(encoded)).rowcount, 0),
+                wait=False,
+            )
+
+    def table_names(self) -> Collection[str]:
+        """Return the names of the tables and views in the file."""
+        rows = self.query(
+            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' "
+            "ESCAPE '\\'"
+        )
+        return {name for (name,) in rows}
+
+    @staticmethod
+    def _insert_sql(table: str, columns: Sequence[str]) -> str:
+        names = ", ".join(quote_identifier(name) for name in columns)
+        marks = ", ".join("?" * len(columns))
+        return f"INSERT INTO {_quote_table(table)} ({names}) VALUES ({marks})"
+
+
+class _Transaction:
+    """A transaction around several statements that the caller did not put into one."""
+
+    def __init__(self, session: SqliteSession) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._session.begin()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            self._session.rollback()
+            return
+        try:
+            self._session.commit()
+        except BaseException:
+            self._session.rollback()
+            raise
+
+
+def _text(raw: bytes) -> str | bytes:
+    """Text as ``str``; text that is not UTF-8 as it is, for the parser to judge: one bad document must
+    not make a whole page unreadable."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _content(value: Any) -> str | bytes | None:
+    return value if value is None or isinstance(value, str | bytes) else str(value)
+
+
+def _range(
+    source: SourcePlan, after: Key | None, start: Key | None, end: Key | None
+) -> tuple[str, list[Any]]:
+    """The WHERE clause of a range of keys, and its parameters.  Keys are compared in binary order, as they
+    are sorted: a page must not step over keys that a coarser collation takes for equal."""
+    key = f"{quote_identifier(source.key)} COLLATE BINARY"
+    conditions = [f"({source.where})"] if source.where else []
+    parameters: list[Any] = []
+    for operator, bound in ((">", after), (">=", start), ("<=", end)):
+        if bound is not None:
+            conditions.append(f"{key} {operator} ?")
+            parameters.append(bound)
+    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), parameters
+
+
+def _quote_table(name: str) -> str:
+    return ".".join(quote_identifier(part) for part in split_name(name))
