@@ -289,8 +289,8 @@ class DatabaseBatchWriter(BatchWriter):
             if inserted != expected:
                 raise TargetError(
                     f"{self._engine.display} took {inserted} of {expected} rows for table {table.name} "
-                    "without an error; look for a trigger or rule that drops or adds rows. Nothing of the batch "
-                    "was committed; what was committed before stays"
+                    "without an error; look for a trigger or rule that drops or adds rows. Nothing of "
+                    "the batch was committed; what was committed before stays"
                 )
             rows[index] = inserted
         quarantined = [record for record in records if record.state is State.QUARANTINED]

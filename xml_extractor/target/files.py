@@ -298,8 +298,8 @@ class _JsonLinesFiles:
                     (self._folder / (name + PARTIAL_SUFFIX)).replace(self._folder / name)
         except (OSError, ValueError) as error:  # ValueError: closed after an earlier failure
             raise TargetError(
-                f"the JSON Lines files in {self._folder} could not be finished: {error}; what is there is not "
-                "whole. Empty the folder and run again"
+                f"the JSON Lines files in {self._folder} could not be finished: {error}; what is there is "
+                "not whole. Empty the folder and run again"
             ) from error
 
     def _close(self) -> None:
@@ -319,7 +319,8 @@ class _JsonLinesWriter(BatchWriter):
             self._files.flush()
         except OSError as error:
             raise TargetError(
-                f"writing JSON Lines files failed: {error.strerror}; mend that, empty the folder and run again"
+                f"writing JSON Lines files failed: {error.strerror}; mend that, empty the folder and run "
+                "again"
             ) from error
         result = count_batch(records, self._files.tables)
         result.seconds = perf_counter() - started
