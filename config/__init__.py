@@ -1,0 +1,1 @@
+"""Contracts and settings that ship with the product."""

@@ -1,0 +1,236 @@
+"""Reads keys and documents from the source table, page by page, each page in a transaction of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
+from typing import TypeVar
+
+from xml_extractor.contract.plan import SourcePlan
+from xml_extractor.engines.base import Engine, FaultKind, Session
+from xml_extractor.engines.retry import retrying
+from xml_extractor.errors import LoaderError, SourceError
+from xml_extractor.mapping.records import Key, SourceDocument
+from xml_extractor.source.column_text import column_text
+
+T = TypeVar("T")
+
+APPLICATION = "xml_extractor reader"
+
+
+class SourceReader:
+    """One read-only connection to the source.
+
+    Belongs to one thread at a time; only :meth:`abort` may be called from another.  A connection lost
+    after :meth:`open` is made again, and the statement repeated, for ``retry_seconds``; each statement is
+    a transaction of its own, so nothing is held open between pages.
+
+    Args:
+        source: the table as the contract names it.
+        retry_seconds: how long a passing fault is retried; the first connection never is.
+        stop_event: once set, nothing is retried and a wait between two attempts ends.
+
+    Every method that reads raises :class:`SourceError` when the source fails for good.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        source: SourcePlan,
+        *,
+        retry_seconds: float = 30.0,
+        stop_event: threading.Event | None = None,
+    ) -> None:
+        self._engine = engine
+        self._source = source
+        self._retry_seconds = retry_seconds
+        self._stop_event = stop_event or threading.Event()
+        self._session: Session | None = None
+
+    def open(self) -> None:
+        """Connect.  Tried once: a source that is not there ends the run at once (law 6)."""
+        try:
+            self._connected()
+        except Exception as error:
+            fault = self._engine.classify(error)
+            raise SourceError(
+                f"cannot connect to the source {self._engine.display}: {fault.message}; check that the server "
+                "is running and that host, database, user and password in --source are right"
+            ) from error
+
+    def close(self) -> None:
+        """Close the connection; harmless when none is open, never raises."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def abort(self) -> None:
+        """Break off whatever the reader waits for, from any thread; the reader is of no use afterwards."""
+        self._stop_event.set()
+        session = self._session
+        if session is not None:
+            session.abort()
+
+    def check(self) -> None:
+        """Refuse a source that cannot be read safely: table, columns or key are not as they must be.
+
+        Raises:
+            SourceError: with the cure.
+        """
+        problem = self._run("check the source", lambda s: self._engine.key_problem(s, self._source))
+        if problem is not None:
+            raise SourceError(f"the source {self._engine.display} cannot be read: {problem}")
+
+    def count(self, start: Key | None = None, end: Key | None = None) -> int:
+        """Return how many source rows there are from ``start`` to ``end`` inclusive, for the progress line.
+
+        Rows may come and go while a load runs; nothing but progress may depend on the number.
+        """
+        key = self._engine.quote(self._source.key)
+        conditions = [f"({self._source.where})"] if self._source.where else []
+        parameters: list[Key] = []
+        for operator, bound in ((">=", start), ("<=", end)):
+            if bound is not None:
+                conditions.append(f"{key} {operator} ?")
+                parameters.append(bound)
+        sql = f"SELECT COUNT(*) FROM {self._engine.quote(self._source.table)}"
+        if conditions:
+            sql += f" WHERE {' AND '.join(conditions)}"
+        return int(self._run("count the source's rows", lambda s: s.query(sql, parameters))[0][0])
+
+    def key_pages(
+        self, start: Key | None = None, end: Key | None = None, page_size: int = 10_000
+    ) -> Iterator[list[Key]]:
+        """Yield all keys from ``start`` to ``end`` inclusive, ascending, at most ``page_size`` at a time.
+
+        Keyset paging: each page asks for keys beyond the last one, so a page costs the same wherever it
+        is, and rows inserted or deleted meanwhile shift nothing.
+
+        Raises:
+            SourceError: a key is NULL or comes twice, or keys do not ascend.
+        """
+        after: Key | None = None
+        seen_ends: set[Key] = set()  # one key a page
+        while True:
+            page = self._run(
+                "read keys",
+                lambda s, after=after: s.key_page(self._source, after, start, end, page_size),  # type: ignore[misc]
+            )
+            keys = self._checked(page, after, seen_ends)
+            if keys:
+                yield keys
+                after = keys[-1]
+            if len(page) < page_size:
+                return
+
+    def documents(self, keys: Sequence[Key]) -> list[SourceDocument]:
+        """Return the documents with these keys, in key order; keys no longer there are left out.
+
+        Further columns of the source row come as text (see :func:`column_text`).
+        """
+        documents = self._run("read documents", lambda s: s.documents(self._source, keys))
+        if len({document.key for document in documents}) < len(documents):
+            raise self._not_unique()
+        if self._source.columns:
+            return [self._with_text(document) for document in documents]
+        return documents
+
+    def _checked(self, page: Sequence[Key | None], after: Key | None, seen_ends: set[Key]) -> list[Key]:
+        """Refuse a page that cannot follow ``after``.
+
+        How strings sort is the column's collation's business, so of them only this is asked: that no key
+        comes twice in a page, and that no page ends where one has ended before (or paging never ends).
+        """
+        keys = [key for key in page if key is not None]
+        if len(keys) < len(page):
+            raise SourceError(
+                f"{self._key_column} holds NULL: a document without a key can be loaded neither once nor "
+                f"again; give those rows a key, or leave them out with source.where in the contract "
+                f'("{self._source.key} IS NOT NULL")'
+            )
+        if not keys:
+            return keys
+        if len(set(keys)) < len(keys) or after in keys:
+            raise self._not_unique()
+        for key, next_key in pairwise(keys if after is None else chain((after,), keys)):
+            if isinstance(key, int) and isinstance(next_key, int) and key >= next_key:
+                raise self._not_ascending(key, next_key)
+        if keys[-1] in seen_ends:
+            raise self._not_ascending(after, keys[0])
+        seen_ends.add(keys[-1])
+        return keys
+
+    def _not_ascending(self, key: Key | None, next_key: Key) -> SourceError:
+        return SourceError(
+            f"keys of {self._key_column} do not come in ascending order (after {key!r} came {next_key!r}), so "
+            "documents could be missed or read without end; give the column one type and a binary "
+            "collation, or name a view in the contract that casts the key"
+        )
+
+    def _not_unique(self) -> SourceError:
+        return SourceError(
+            f"{self._key_column} is not unique: two documents under one key cannot be told apart; remove "
+            "the duplicates and put a primary key or unique index on the column"
+        )
+
+    @property
+    def _key_column(self) -> str:
+        return f"column {self._source.key} of source table {self._source.table}"
+
+    def _with_text(self, document: SourceDocument) -> SourceDocument:
+        texts = []
+        for name, value in zip(self._source.columns, document.columns, strict=True):
+            try:
+                texts.append(column_text(value))
+            except TypeError as error:
+                raise SourceError(
+                    f"column {name} of source table {self._source.table} has a type ({error}) that has no "
+                    "exact text; read it through a view that casts it to a character type"
+                ) from None
+        return document._replace(columns=tuple(texts))
+
+    def _connected(self) -> Session:
+        if self._session is None:
+            self._session = self._engine.connect(write=False, application=APPLICATION)
+        return self._session
+
+    def _run(self, doing: str, operation: Callable[[Session], T]) -> T:
+        def attempt() -> T:
+            session = self._connected()
+            try:
+                return operation(session)
+            except Exception as error:
+                self._recover(session, error)
+                raise
+
+        try:
+            return retrying(self._engine, self._retry_seconds, self._stop_event, doing=doing)(attempt)
+        except LoaderError:
+            raise
+        except Exception as error:
+            fault = self._engine.classify(error)
+            code = fault.native_code or fault.code
+            raise SourceError(
+                f"the source {self._engine.display} failed to {doing}: {fault.message} ({code})"
+                + _advice(fault.kind, self._retry_seconds)
+            ) from error
+
+    def _recover(self, session: Session, error: BaseException) -> None:
+        """Leave a connection behind that the next attempt can use, or none."""
+        if self._engine.classify(error).kind is not FaultKind.DISCONNECTED:
+            try:
+                session.rollback()
+                return
+            except Exception:  # noqa: BLE001,S110 - the first error is the one to report; reconnect instead
+                pass
+        self.close()
+
+
+def _advice(kind: FaultKind, retry_seconds: float) -> str:
+    if kind in (FaultKind.DISCONNECTED, FaultKind.TRANSIENT):
+        return (
+            f"; it did not come back within {retry_seconds:.0f} s (--retry-seconds); run the same command "
+            "again when it is there, and the load goes on where it stopped"
+        )
+    return ""
