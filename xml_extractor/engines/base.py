@@ -126,12 +126,13 @@ class Session(ABC):
         self, source: SourcePlan, after: Key | None, start: Key | None, end: Key | None, limit: int
     ) -> list[Key | None]:
         """Return up to ``limit`` keys in key order: > ``after``, >= ``start``, <= ``end``, filtered by
-        the contract's ``where``.  Text keys are in binary order, whatever the column's collation.  A key that is NULL is returned as ``None`` (first or last, as the engine
-        sorts) on the first page only, for the caller to refuse."""
+        the contract's ``where``; text in binary order, whatever the column's collation.  A key that is
+        NULL is returned as ``None`` (first or last, as the engine sorts) on the first page only, for the
+        caller to refuse."""
 
     @abstractmethod
     def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
-        """Return the number of source rows from ``start`` to ``end`` inclusive, by the contract's ``where``."""
+        """Return the number of source rows from ``start`` to ``end`` inclusive, after ``where``."""
 
     @abstractmethod
     def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:

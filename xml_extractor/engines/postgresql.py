@@ -277,14 +277,14 @@ def _column(
 
 
 def _has_unique_index(session: Session, table: str, key: str) -> bool:
-    """Whether a valid unique index has exactly the key column, under the column's own collation."""
+    """Whether a valid unique index has exactly the key column, under whatever collation: keys that it tells
+    apart differ in bytes too."""
     return bool(
         session.query(
             "SELECT 1 FROM pg_index i "
             "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] "
             "WHERE i.indrelid = to_regclass(?) AND a.attname = ? AND i.indisunique AND i.indisvalid "
-            "AND i.indimmediate AND i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indexprs IS NULL "
-            "AND i.indcollation[0] = a.attcollation",
+            "AND i.indimmediate AND i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indexprs IS NULL",
             (table, key),
         )
     )

@@ -40,6 +40,7 @@ batch in memory."""
 
 KEYS_AT_ONCE: Final = 10_000
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
+_TEXTS: Final = frozenset({"text", "character varying", "bpchar", "name", "citext"})
 
 
 class _TextLoader(Loader):
@@ -239,27 +240,47 @@ class PostgresqlSession(Session):
     ) -> list[Key | None]:
         """Return up to ``limit`` keys in key order.  NULL sorts last, and is outside of any range.
 
-        Text keys are compared and sorted by the column's own collation: the unique index has it too (
-        ``key_problem`` sees to that), so that the index serves and no two keys are equal.
+        Text keys are compared and sorted by COLLATE "C", which no locale, no version of the system's
+        library and no collation that takes two keys for one can change.  An index of another collation
+        does not serve that: on a large table with text keys one on ``(key COLLATE "C")`` pays.
         """
-        key, cast = quote_identifier(source.key), self._key_type(source)
+        where, parameters, key = self._range(source, after, start, end)
+        sql = (
+            f"SELECT {quote_identifier(source.key)} FROM {quote_table(source.table)}{where} "
+            f"ORDER BY {key} LIMIT {int(limit)}"
+        )
+        rows = self._run(lambda: self._connection.execute(sql, parameters or None).fetchall())
+        return [value for (value,) in rows]
+
+    def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
+        """Return the number of source rows from ``start`` to ``end`` inclusive."""
+        where, parameters, _ = self._range(source, None, start, end)
+        sql = f"SELECT count(*) FROM {quote_table(source.table)}{where}"
+        rows = self._run(lambda: self._connection.execute(sql, parameters or None).fetchall())
+        count: int = rows[0][0]
+        return count
+
+    def _range(
+        self, source: SourcePlan, after: Key | None, start: Key | None, end: Key | None
+    ) -> tuple[str, list[Any], str]:
+        """The WHERE clause of a range of keys, its parameters, and the key as it is sorted."""
+        cast = self._key_type(source)
+        key = quote_identifier(source.key) + (' COLLATE "C"' if cast in _TEXTS else "")
         conditions = [f"({source.where})"] if source.where else []
         parameters: list[Any] = []
         for operator, bound in ((">", after), (">=", start), ("<=", end)):
             if bound is not None:
                 parameters.append(bound)
                 conditions.append(f"{key} {operator} ${len(parameters)}::{cast}")
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        sql = f"SELECT {key} FROM {quote_table(source.table)}{where} ORDER BY {key} LIMIT {int(limit)}"
-        rows = self._run(lambda: self._connection.execute(sql, parameters or None).fetchall())
-        return [value for (value,) in rows]
+        return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), parameters, key
 
     def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
         """Return the documents with these keys, in key order."""
         key, cast = quote_identifier(source.key), self._key_type(source)
         names = ", ".join(quote_identifier(name) for name in (source.key, source.document, *source.columns))
         sql = (
-            f"SELECT {names} FROM {quote_table(source.table)} WHERE {key} = ANY ($1::{cast}[]) ORDER BY {key}"
+            f"SELECT {names} FROM {quote_table(source.table)} WHERE {key} = ANY ($1::{cast}[]) "
+            f"ORDER BY {key}" + (' COLLATE "C"' if cast in _TEXTS else "")
         )
         found: list[SourceDocument] = []
         for first in range(0, len(keys), KEYS_AT_ONCE):
