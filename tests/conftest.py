@@ -1,0 +1,52 @@
+"""Databases for the tests: one PostgreSQL server a test process, and a fresh database for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import NotToBeHad, PostgresqlServer, postgresql_server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A running PostgreSQL server; under pytest-xdist each worker has its own."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgresql_server())
+        except NotToBeHad as reason:
+            if os.environ.get("CI"):
+                pytest.fail(str(reason), pytrace=False)
+            pytest.skip(str(reason))
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
+    """The URL of a fresh, empty PostgreSQL database."""
+    with postgresql.database() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'database.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, empty database on each engine in turn."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the server, however it asks for it."""
+    for item in items:
+        if {"postgresql", "postgresql_url"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.postgresql)
