@@ -1,0 +1,313 @@
+"""A whole load, everything committed, against the slower of its halves.
+
+The load is the product's own program; its wall is what its summary says, from the first read to the last
+commit.  The halves are measured right after it on the same documents, on one thread and one batch at a
+time, never both at once: *producing* is reading, parsing, mapping and handing over; *inserting* is
+committing the prepared records with their ledger rows.  The slower half, which no arrangement of threads
+and processes can beat, is the largest of
+
+    producing alone ÷ workers,  inserting alone,  CPU time of both (a local server's included) ÷ cores.
+
+Source and target are two databases of the same engine, both made for the benchmark and removed by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Final, Protocol
+
+import support
+
+from xml_extractor.contract import read_contract
+from xml_extractor.contract.plan import Plan
+from xml_extractor.engines import open_engine
+from xml_extractor.engines.base import TimeLimits
+from xml_extractor.mapping.records import DocumentRecord
+from xml_extractor.processing.document_fetcher import FetchedDocuments
+from xml_extractor.processing.executor_choice import available_cores
+from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
+from xml_extractor.processing.pending_keys import PendingKeys
+from xml_extractor.processing.pipeline_state import PipelineState
+from xml_extractor.processing.thread_workers import map_in_blocks
+from xml_extractor.processing.worker_setup import WorkerSetup
+from xml_extractor.resources import shipped_config
+from xml_extractor.settings import LoadOptions
+from xml_extractor.target import open_target
+from xml_extractor.target.base import LoadHandle, RunState
+
+BOUND: Final = 1.25
+DOCUMENTS: Final = 20_000
+BATCH_SIZE: Final = 1000
+
+
+class Databases(Protocol):
+    """Where fresh databases come from."""
+
+    name: str
+
+    def database(self) -> AbstractContextManager[str]:
+        """A context that yields the URL of a new database."""
+
+    def server_cpu_seconds(self) -> float:
+        """CPU time of the engine's own processes so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """Seconds of each half alone, and of CPU of both together."""
+
+    producing: float
+    inserting: float
+    cpu: float
+
+    def slower(self, workers: int, cores: int) -> float:
+        """The wall that cannot be beaten, in seconds."""
+        return max(self.producing / workers, self.inserting, self.cpu / cores)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One load and its halves, measured one after the other."""
+
+    wall: float
+    executor: str
+    workers: int
+    halves: Halves
+
+    def ratio(self, cores: int) -> float:
+        """Wall over the slower half."""
+        return self.wall / self.halves.slower(self.workers, cores)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return the exit status."""
+    parser = support.make_parser(__doc__)
+    parser.add_argument(
+        "--documents", type=support.positive, default=DOCUMENTS, metavar="N",
+        help="documents of each kind (default %(default)s; figures are defined from 20,000 on)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=support.positive, default=4, metavar="N", help="default %(default)s"
+    )
+    parser.add_argument("--executor", choices=("auto", "thread", "process", "serial"), default="auto")
+    parser.add_argument(
+        "--repeat", type=support.positive, default=3, metavar="N",
+        help="measure so often and take the median (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--only", choices=("discogs", "applications"), help="load these documents only")
+    parser.add_argument("--engine", choices=("sqlite", "postgresql"), help="load into this engine only")
+    parser.add_argument(
+        "--discogs", type=Path, metavar="DUMP",
+        help=f"Discogs releases, .xml or .xml.gz {support.DISCOGS_DEFAULTS}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--postgresql", metavar="URL",
+        help=f"a server to make databases on [{support.POSTGRESQL_VARIABLE}; default: start one]",
+    )  # fmt: skip
+    return support.run_benchmark(benchmark, parser.parse_args(arguments))
+
+
+def benchmark(arguments: argparse.Namespace) -> int:
+    """Measure what was asked for."""
+    figures: list[support.Figure] = []
+    with ExitStack() as stack:
+        folder = stack.enter_context(support.temporary_folder())
+        kinds = list(_kinds(arguments, folder))
+        engines: list[Databases] = []
+        if arguments.engine != "postgresql":
+            engines.append(support.SqliteFolder(folder))
+        if arguments.engine != "sqlite":
+            engines.append(stack.enter_context(support.postgresql(arguments.postgresql, folder)))
+        for databases in engines:
+            for name, contract, stage in kinds:
+                with databases.database() as source:
+                    stage(source)
+                    runs = [
+                        measure(databases, source, contract, arguments, folder)
+                        for _ in range(arguments.repeat)
+                    ]
+                figures.append(as_figure(f"{name} into {databases.name}", arguments.documents, runs))
+    return support.report("A whole load against the slower of its halves", figures, arguments.json)
+
+
+def _kinds(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Path, Callable[[str], None]]]:
+    """Yield (name, contract, what fills a source with the documents)."""
+    documents: int = arguments.documents
+    if arguments.only != "applications":
+        contract = shipped_config("discogs_releases.yaml")
+        records = support.discogs_documents(support.discogs_file(arguments.discogs))
+        dump = folder / "releases.xml"
+        support.write_dump(support.numbered_records(records, documents), dump)
+        yield (
+            "Discogs releases",
+            contract,
+            lambda url: support.stage_dump(url, contract, dump, folder),
+        )
+    if arguments.only != "discogs":
+        yield (
+            "loan applications",
+            shipped_config("loan_application.yaml"),
+            lambda url: support.stage_applications(url, documents, folder),
+        )
+
+
+def as_figure(name: str, documents: int, runs: Sequence[Run]) -> support.Figure:
+    """Return the run with the median ratio as a figure."""
+    cores = available_cores()
+    ratios = sorted(run.ratio(cores) for run in runs)
+    middle = min(runs, key=lambda run: abs(run.ratio(cores) - median(ratios)))
+    halves = middle.halves
+    return support.Figure(
+        f"{name}: wall ÷ slower half",
+        median(ratios),
+        "×",
+        BOUND,
+        f"wall {middle.wall:.2f} s ({documents / middle.wall:,.0f} documents/s, {middle.executor}); "
+        f"producing {halves.producing:.2f} s ÷ {middle.workers} = {halves.producing / middle.workers:.2f} s, "
+        f"inserting {halves.inserting:.2f} s, CPU {halves.cpu:.2f} s ÷ {cores} = {halves.cpu / cores:.2f} s; "
+        "ratios " + " ".join(f"{ratio:.2f}" for ratio in ratios),
+    )
+
+
+# ---------------------------------------------------------------------------------------- measuring
+
+
+def measure(
+    databases: Databases, source: str, contract: Path, arguments: argparse.Namespace, folder: Path
+) -> Run:
+    """Load once as the product does, then once by halves, each into a new database."""
+    with databases.database() as target:
+        support.run_product(
+            support.load_arguments(
+                contract,
+                workers=arguments.workers,
+                executor=arguments.executor,
+                batch_size=BATCH_SIZE,
+                folder=folder,
+            ),
+            {"XML_EXTRACTOR_SOURCE": source, "XML_EXTRACTOR_TARGET": target},
+        )
+    summary = support.read_summary(folder)
+    counts = summary["documents"]
+    if counts["loaded"] + counts["quarantined"] != arguments.documents:
+        raise support.BenchmarkError(f"not every document was loaded: {counts}")
+    with databases.database() as target:
+        halves = measure_halves(
+            source, target, read_contract(contract).plan, summary["executor"], databases.server_cpu_seconds
+        )
+    return Run(summary["seconds"], summary["executor"], summary["workers"], halves)
+
+
+class Stopwatch:
+    """Wall and CPU seconds of what is done while it is entered, over any number of times."""
+
+    def __init__(self, server_cpu_seconds: Callable[[], float]) -> None:
+        self.wall = 0.0
+        self.cpu = 0.0
+        self._server_cpu_seconds = server_cpu_seconds
+
+    def __enter__(self) -> Stopwatch:
+        self._cpu = process_time() + self._server_cpu_seconds()
+        self._wall = perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += perf_counter() - self._wall
+        self.cpu += process_time() + self._server_cpu_seconds() - self._cpu
+
+
+def measure_halves(
+    source: str, target: str, plan: Plan, executor: str, server_cpu_seconds: Callable[[], float]
+) -> Halves:
+    """Produce and insert by turns, a batch at a time, on this thread, with the product's own parts."""
+    options = LoadOptions.model_validate({"batch_size": BATCH_SIZE})
+    limits = TimeLimits(statement_seconds=options.statement_seconds)
+    opened = open_target(target, limits=limits, retry_seconds=options.retry_seconds)
+    handle = opened.prepare(
+        plan,
+        source_name="benchmark",
+        source_name_explicit=True,
+        create_tables=True,
+        dry_run=False,
+        on_plan_change="report",
+        settings={},
+    )
+    setup = WorkerSetup(
+        source=open_engine(source, limits=limits),
+        plan=plan,
+        load_started_at=handle.started_at,
+        encoder=opened.encoder(plan),
+        needs_hash=opened.needs_hash,
+        retry_seconds=options.retry_seconds,
+    )
+    producing, inserting = Stopwatch(server_cpu_seconds), Stopwatch(server_cpu_seconds)
+    state = PipelineState()
+    # Room for a batch, and for the rest of the chunk that filled it.
+    queue = InsertQueue(state, 2 * options.batch_size, 2**40)
+    batch_limits = BatchLimits(options.batch_size, options.batch_bytes, options.batch_seconds)
+    writer = handle.writer(1)
+    try:
+        producer = _produce(setup, handle, options, state, queue, by_pipe=executor == "process")
+        more = True
+        while more:
+            with producing:
+                more = next(producer, None) is not None
+            if not more:
+                queue.close()
+            while queue.depth().now >= options.batch_size or not more:
+                with inserting:
+                    batch = queue.take_batch(batch_limits)
+                    if batch is None:
+                        break
+                    writer.commit_batch(batch)
+        handle.finish(RunState.FINISHED, {})
+    finally:
+        writer.close()
+        handle.close()
+    return Halves(producing.wall, inserting.wall, producing.cpu + inserting.cpu)
+
+
+def _produce(
+    setup: WorkerSetup,
+    handle: LoadHandle,
+    options: LoadOptions,
+    state: PipelineState,
+    queue: InsertQueue,
+    *,
+    by_pipe: bool,
+) -> Iterator[int]:
+    """Read, parse, map and hand over; yield whenever a batch is ready.
+
+    Args:
+        by_pipe: hand over as worker processes do, packed and unpacked.
+    """
+    reader = setup.make_reader()
+    worker = setup.make_worker()
+    reader.open()
+    try:
+        for chunk in PendingKeys(reader, handle, options, setup.plan.digest, state):
+            fetched = FetchedDocuments(chunk, reader.documents(chunk.keys), (), True)
+            for block in map_in_blocks(worker, fetched):
+                queue.put(_through_a_pipe(block) if by_pipe else block)
+            if (depth := queue.depth().now) >= options.batch_size:
+                yield depth
+    finally:
+        reader.close()
+
+
+def _through_a_pipe(block: list[DocumentRecord]) -> list[DocumentRecord]:
+    unpacked = pickle.loads(pickle.dumps(block, protocol=5))
+    assert isinstance(unpacked, list)
+    return unpacked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

