@@ -68,72 +68,81 @@ class LoadOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    workers: int = Field(4, ge=1, le=256, description="workers that parse and map")
-    batch_size: int = Field(1000, ge=1, le=1_000_000, description="documents per transaction")
+    workers: int = Field(default=4, ge=1, le=256, description="workers that parse and map")
+    batch_size: int = Field(default=1000, ge=1, le=1_000_000, description="documents per transaction")
     # Two batches: one being inserted, one filling up.
-    queue_size: int = Field(2000, ge=1, description="documents that may wait for the target")
+    queue_size: int = Field(default=2000, ge=1, description="documents that may wait for the target")
     queue_bytes: ByteSize = Field(
-        ByteSize(64 * _MEBIBYTE), ge=1, description="memory of the documents that may wait, such as 64MiB"
+        default=ByteSize(64 * _MEBIBYTE),
+        ge=1,
+        description="memory of the documents that may wait, such as 64MiB",
     )
     insert_threads: int = Field(
-        1, ge=1, le=64, description="connections that insert (clamped to what the target can use)"
+        default=1, ge=1, le=64, description="connections that insert (clamped to what the target can use)"
     )
-    limit: int | None = Field(None, ge=1, description="dispatch at most this many pending documents")
-    app_id_start: Key | None = Field(None, description="first source key, inclusive")
-    app_id_end: Key | None = Field(None, description="last source key, inclusive")
+    limit: int | None = Field(default=None, ge=1, description="dispatch at most this many pending documents")
+    app_id_start: Key | None = Field(default=None, description="first source key, inclusive")
+    app_id_end: Key | None = Field(default=None, description="last source key, inclusive")
     executor: ExecutorChoice = Field(
-        ExecutorChoice.AUTO, description="run workers as threads, as processes, or one in turn with inserting"
+        default=ExecutorChoice.AUTO,
+        description="run workers as threads, as processes, or one in turn with inserting",
     )
     retry_seconds: float = Field(
-        30.0, ge=0, le=86_400, description="how long a lost target is retried before the run ends"
+        default=30.0, ge=0, le=86_400, description="how long a lost target is retried before the run ends"
     )
     statement_seconds: float = Field(
-        60.0, gt=0, le=86_400, description="how long a statement may go without an answer"
+        default=60.0, gt=0, le=86_400, description="how long a statement may go without an answer"
     )
     batch_bytes: ByteSize = Field(
-        ByteSize(32 * _MEBIBYTE), ge=1, description="a batch closes at this size, such as 32MiB"
+        default=ByteSize(32 * _MEBIBYTE), ge=1, description="a batch closes at this size, such as 32MiB"
     )
-    batch_seconds: float = Field(5.0, gt=0, le=3600, description="a batch closes at this age")
+    batch_seconds: float = Field(default=5.0, gt=0, le=3600, description="a batch closes at this age")
     source_name: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=200,
         description="name of the source in the ledger, if the contract's is not meant",
     )
     on_plan_change: OnPlanChange = Field(
-        OnPlanChange.REPORT,
+        default=OnPlanChange.REPORT,
         description="what to do about documents loaded under another plan of this contract",
     )
     create_tables: bool | None = Field(
-        None,
+        default=None,
         description="create the contract's tables where absent (default: for the embedded database only)",
     )
-    dry_run: bool = Field(False, description="parse and map everything, check the target, write nothing")
+    dry_run: bool = Field(
+        default=False, description="parse and map everything, check the target, write nothing"
+    )
 
 
 class Settings(LoadOptions):
     """Everything that a command can be told, from wherever it was told."""
 
-    source: str | None = Field(None, description="database that holds the documents, as a SQLAlchemy URL")
-    target: str | None = Field(
-        None, description="database to load into (default: the source), null: or jsonl:DIR"
+    source: str | None = Field(
+        default=None, description="database that holds the documents, as a SQLAlchemy URL"
     )
-    source_password: SecretStr | None = Field(None, description="password for the source")
-    target_password: SecretStr | None = Field(None, description="password for the target")
+    target: str | None = Field(
+        default=None, description="database to load into (default: the source), null: or jsonl:DIR"
+    )
+    source_password: SecretStr | None = Field(default=None, description="password for the source")
+    target_password: SecretStr | None = Field(default=None, description="password for the target")
     source_password_file: Path | None = Field(
-        None, description="file whose first line is the source's password"
+        default=None, description="file whose first line is the source's password"
     )
     target_password_file: Path | None = Field(
-        None, description="file whose first line is the target's password"
+        default=None, description="file whose first line is the target's password"
     )
-    contract: str = Field(DEFAULT_CONTRACT, min_length=1, description="mapping contract")
-    summary: Path | None = Field(None, description="write the summary as JSON into this file")
+    contract: str = Field(default=DEFAULT_CONTRACT, min_length=1, description="mapping contract")
+    summary: Path | None = Field(default=None, description="write the summary as JSON into this file")
     progress: ProgressStyle = Field(
-        ProgressStyle.AUTO,
+        default=ProgressStyle.AUTO,
         description="bar on a terminal and a line every ten seconds elsewhere, or as named",
     )
-    log_level: LogLevel = Field(LogLevel.INFO, description="least important log lines shown")
-    log_file: Path | None = Field(None, description="write the log, with tracebacks, into this file too")
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="least important log lines shown")
+    log_file: Path | None = Field(
+        default=None, description="write the log, with tracebacks, into this file too"
+    )
 
     def options(self) -> LoadOptions:
         """Return the part that says how a load runs."""
@@ -386,6 +395,16 @@ class Databases:
     source_is_embedded: bool
     target_is_embedded: bool
 
+    @property
+    def shown_source(self) -> str:
+        """The source, fit to be shown."""
+        return hide_password(self.source)
+
+    @property
+    def shown_target(self) -> str:
+        """The target, fit to be shown."""
+        return hide_password(self.target)
+
 
 def databases(settings: Settings) -> Databases:
     """Settle which databases are meant and put the passwords into their URLs.
@@ -438,11 +457,11 @@ def _with_password(settings: Settings, side: str, url: str) -> str:
             f"{flag(side)}: {hide_password(url)!r} is not a database URL, and takes no password; write one "
             "such as sqlite:///file.db or postgresql://user@host/database"
         ) from None
-    if parsed.username is None and "odbc_connect" in parsed.query:
-        raise UsageError(
-            f"{flag(side)}: with odbc_connect the password belongs into the connection string; "
-            f"give the whole URL by {variable(side)} or the config file instead"
-        )
+    if parsed.get_backend_name() == "sqlite":
+        raise UsageError(f"{flag(side)}: a SQLite file takes no password; leave the {side}'s password out")
+    if parsed.username is None:
+        # SQLAlchemy leaves a password without a user out of the text.
+        return parsed.update_query_dict({"password": password}).render_as_string(hide_password=False)
     return parsed.set(password=password).render_as_string(hide_password=False)
 
 

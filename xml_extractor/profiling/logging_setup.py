@@ -3,30 +3,65 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-from xml_extractor.errors import UsageError
+from xml_extractor.errors import LoaderError, UsageError
 
 LOGGER: Final = "xml_extractor"
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(threadName)s %(name)s: %(message)s"
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S%z"
 
 
-class _WithoutTraceback(logging.Formatter):
-    """On the screen an error is its message; the traceback is for the log file, or for level debug."""
+FILE_ONLY: Final = {"file_only": True}
+"""``extra`` of a record that the screen shows at level debug only: its message was told otherwise."""
+
+
+class _Formatter(logging.Formatter):
+    """Tracebacks name places and types; of messages only our own, as a driver's may quote a document.
+
+    Args:
+        tracebacks: whether to write tracebacks at all.
+    """
+
+    def __init__(self, form: str, *, tracebacks: bool) -> None:
+        super().__init__(form, _TIME_FORMAT)
+        self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
-        # Set so by logging.Formatter itself; kept from the handlers that come after this one.
-        exc_info, exc_text = record.exc_info, record.exc_text
-        record.exc_info = record.exc_text = None
-        try:
-            return super().format(record)
-        finally:
-            record.exc_info, record.exc_text = exc_info, exc_text
+        text = _one_line(super().format(_without_exception(record)))
+        if not self._tracebacks or record.exc_info is None or record.exc_info[1] is None:
+            return text
+        return text + "\n" + private_traceback(record.exc_info[1])
+
+
+def _without_exception(record: logging.LogRecord) -> logging.LogRecord:
+    copy = logging.makeLogRecord(record.__dict__)
+    copy.exc_info = copy.exc_text = None
+    return copy
+
+
+def _one_line(text: str) -> str:
+    # A key or a file name may hold line breaks; a log line must not look like two.
+    return text.replace("\r", "\\r").replace("\n", "\n    ")
+
+
+def private_traceback(error: BaseException) -> str:
+    """Return the traceback of an error and its causes, with the messages of our own exceptions only."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        message = f": {current}" if isinstance(current, LoaderError) else ""
+        frames = "".join(traceback.format_tb(current.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{frames}{type(current).__qualname__}{message}")
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return "\n\nwhich was caused by\n\n".join(parts)
 
 
 def set_up_logging(level: str, log_file: Path | None, console: Console) -> None:
@@ -48,10 +83,12 @@ def set_up_logging(level: str, log_file: Path | None, console: Console) -> None:
         screen = RichHandler(
             console=console, show_path=False, markup=False, rich_tracebacks=False, highlighter=None
         )
-        screen.setFormatter((logging.Formatter if tracebacks else _WithoutTraceback)("%(message)s"))
+        screen.setFormatter(_Formatter("%(message)s", tracebacks=tracebacks))
     else:
         screen = logging.StreamHandler(console.file)
-        screen.setFormatter((logging.Formatter if tracebacks else _WithoutTraceback)(_FORMAT, _TIME_FORMAT))
+        screen.setFormatter(_Formatter(_FORMAT, tracebacks=tracebacks))
+    if not tracebacks:
+        screen.addFilter(lambda record: not getattr(record, "file_only", False))
     logger.addHandler(screen)
     if log_file is None:
         return
@@ -62,7 +99,7 @@ def set_up_logging(level: str, log_file: Path | None, console: Console) -> None:
         raise UsageError(
             f"--log-file {log_file}: cannot be written ({error.strerror}); name a file in a folder that can"
         ) from error
-    to_file.setFormatter(logging.Formatter(_FORMAT, _TIME_FORMAT))
+    to_file.setFormatter(_Formatter(_FORMAT, tracebacks=True))
     logger.addHandler(to_file)
 
 

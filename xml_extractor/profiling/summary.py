@@ -86,6 +86,8 @@ class LoadSummary:
     notes: list[str] = field(default_factory=list)  # what the run decided by itself, for the operator
     peak_memory_bytes: int | None = None
     stopped_by_signal: int | None = None
+    error: str | None = None  # why the run failed; its figures are then those of the part that was done
+    error_code: ExitCode | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -96,7 +98,9 @@ class LoadSummary:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit status of a run that came to its end, or was stopped by a signal and drained."""
+        """The exit status that the run ends the program with."""
+        if self.error_code is not None:
+            return self.error_code
         if self.stopped_by_signal is not None:
             return ExitCode.INTERRUPTED if self.stopped_by_signal == signal.SIGINT else ExitCode.TERMINATED
         if self.documents.quarantined or self.loaded_under_another_plan:
@@ -157,6 +161,7 @@ class LoadSummary:
             "notes": list(self.notes),
             "peak_memory_bytes": self.peak_memory_bytes,
             "stopped_by_signal": self.stopped_by_signal,
+            "error": self.error,
             "exit_code": int(self.exit_code),
             "settings": dict(self.settings),
         }

@@ -51,6 +51,8 @@ def summary_text(summary: LoadSummary, *, dry_run: bool = False) -> str:
 def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
     """Return the outcome in one sentence."""
     counts = summary.documents
+    if summary.error is not None:
+        return f"Failed after {duration(summary.seconds)}: {counts.loaded:,} documents loaded until then."
     if summary.stopped_by_signal is not None:
         return (
             f"Stopped by a signal after {duration(summary.seconds)}: {counts.loaded:,} documents loaded, "

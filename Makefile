@@ -1,0 +1,68 @@
+# make run    set up and run the main job         make lint        style and types
+# make test   set up and run all tests            make docs-check  documentation against the program
+# make bench  print the figures of docs/benchmarks.md
+#
+# Needs Python 3.11+ with venv and pip, and nothing else: everything goes into .venv.
+# PYTHON=python3.13 make run   takes another Python;   make run ARGS='--limit 100'   adds flags.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+PYTEST_ARGS ?=
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: run test lint format docs-check bench clean
+.DEFAULT_GOAL := run
+
+run: $(VENV)/installed
+	@status=0; \
+	$(BIN)/python production_processor.py --workers 4 --batch-size 1000 $(ARGS) || status=$$?; \
+	if [ $$status -eq 3 ]; then \
+		echo; \
+		echo "Done. Some documents were refused and are in quarantine; to see which and why:"; \
+		echo "    $(BIN)/python -m xml_extractor quarantine list"; \
+		status=0; \
+	fi; \
+	exit $$status
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+docs-check: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/unit/docs $(PYTEST_ARGS)
+
+bench: $(VENV)/installed-dev
+	for program in performance_tuning/benchmarks/*.py; do \
+		case $$program in */_*) continue;; esac; \
+		$(BIN)/python $$program || exit $$?; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The stamps make a second run start at once; a changed list of requirements is installed anew.
+$(VENV)/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@echo "Setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@echo "Installing what tests and checks need"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@

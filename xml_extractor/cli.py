@@ -1,0 +1,181 @@
+"""The commands: they translate flags into calls, and errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from xml_extractor.cli_flags import (
+    DATABASES,
+    LOAD,
+    LOG,
+    add_config_flag,
+    add_json_flag,
+    add_setting_flags,
+    setting_flags,
+)
+from xml_extractor.cli_output import Output, use_utf8
+from xml_extractor.errors import ExitCode, LoaderError
+from xml_extractor.settings import Settings, read_settings
+
+logger = logging.getLogger(__name__)
+
+Command = Callable[[argparse.Namespace, Settings, Output], ExitCode]
+
+EXIT_CODES: Final = """\
+exit codes: 0 all well; 2 usage, settings or contract wrong, or tables missing; 3 finished, but something
+needs a look (quarantined documents); 4 the source failed; 5 the target failed; 6 halted by a guard;
+130, 143 stopped by a signal after draining; 1 a bug"""
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str = "xml-extractor") -> int:
+    """Run one command and return its exit status."""
+    use_utf8()
+    parser = make_parser(program)
+    parsed = parser.parse_args(arguments)
+    return run_command(parsed.run, parsed)
+
+
+def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    from xml_extractor import __version__
+    from xml_extractor import cli_commands as commands
+
+    # production_processor.py is the load command: its usage must not show the word "load".
+    load_program = program if program.endswith(".py") else None
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Loads XML documents from the rows of a table into relational tables, each exactly once.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"xml-extractor {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(
+        name: str,
+        run: Command,
+        about: str,
+        *,
+        of: argparse._SubParsersAction[argparse.ArgumentParser] = subparsers,
+        prog: str | None = None,
+    ) -> argparse.ArgumentParser:
+        made = of.add_parser(
+            name,
+            prog=prog,
+            help=about[0].lower() + about[1:],
+            description=about + ".",
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        made.set_defaults(run=run)
+        add_config_flag(made)
+        return made
+
+    def group(name: str, about: str) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+        made = subparsers.add_parser(
+            name, help=about[0].lower() + about[1:], description=about + ".", allow_abbrev=False
+        )
+        return made.add_subparsers(metavar="COMMAND", required=True)
+
+    load = command("load", commands.load, "Load all pending documents", prog=load_program)
+    add_setting_flags(load, (*DATABASES, "contract", *LOAD, "summary", "progress", *LOG))
+    add_json_flag(load)
+
+    stage = command(
+        "stage", commands.stage, "Put files, folders, zip archives and dumps into the source table"
+    )
+    add_setting_flags(stage, ("source", "source_password_file", "contract", "statement_seconds", *LOG))
+    add_json_flag(stage)
+    stage.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="XML file, .xml.gz, folder or zip")
+
+    sample = command("sample", commands.sample, "Write synthetic loan applications into the source table")
+    add_setting_flags(sample, ("source", "source_password_file", "contract", "statement_seconds", *LOG))
+    add_json_flag(sample)
+    sample.add_argument("--documents", metavar="N", type=int, default=10_000, help="how many [default 10000]")
+    sample.add_argument(
+        "--seed", metavar="S", type=int, default=1, help="equal seeds, equal documents [default 1]"
+    )
+
+    contract = group("contract", "Look at mapping contracts")
+    check = command("check", commands.contract_check, "List all mistakes in a contract", of=contract)
+    check.add_argument("file", metavar="FILE", help="the contract")
+    add_setting_flags(check, LOG)
+    add_json_flag(check)
+    ddl = command("ddl", commands.contract_ddl, "Print the tables that a contract needs as SQL", of=contract)
+    ddl.add_argument("file", metavar="FILE", help="the contract")
+    ddl.add_argument("--dialect", metavar="NAME", required=True, help=commands.dialect_help())
+    add_setting_flags(ddl, LOG)
+    add_json_flag(ddl)
+    schema = command("schema", commands.contract_schema, "Print the JSON Schema of contracts", of=contract)
+    add_setting_flags(schema, LOG)
+    add_json_flag(schema)
+
+    quarantine = group("quarantine", "Look at refused documents and load them again")
+    listing = command("list", commands.quarantine_list, "List quarantined documents", of=quarantine)
+    listing.add_argument(
+        "--first", metavar="N", type=int, default=100, help="list at most so many [default 100]"
+    )
+    show = command("show", commands.quarantine_show, "Show all that is known of one document", of=quarantine)
+    show.add_argument("key", metavar="KEY", help="its source key")
+    show.add_argument("--document", action="store_true", help="print the document itself too")
+    replay = command(
+        "replay", commands.quarantine_replay, "Load quarantined documents after a fix", of=quarantine
+    )
+    for parser_of in (listing, replay):
+        parser_of.add_argument("--code", metavar="CODE", help="only those with this reason")
+        parser_of.add_argument("--stage", metavar="STAGE", help="only those refused at this stage")
+        parser_of.add_argument(
+            "--key", metavar="KEY", action="append", default=[], help="only this key (may be repeated)"
+        )
+    for parser_of in (listing, show):
+        add_setting_flags(parser_of, (*DATABASES, "contract", "statement_seconds", *LOG))
+        add_json_flag(parser_of)
+    options = [name for name in LOAD if name not in ("limit", "app_id_start", "app_id_end", "on_plan_change")]
+    add_setting_flags(replay, (*DATABASES, "contract", *options, "summary", "progress", *LOG))
+    add_json_flag(replay)
+
+    status = command("status", commands.status, "Show loads, documents by state and quarantine by reason")
+    add_setting_flags(status, (*DATABASES, "statement_seconds", *LOG))
+    add_json_flag(status)
+    return parser
+
+
+def run_command(run: Command, arguments: argparse.Namespace) -> int:
+    """Run a command; every error ends here, as one message and its exit status."""
+    from xml_extractor.profiling.logging_setup import FILE_ONLY, close_logging, set_up_logging
+
+    output = Output()
+    try:
+        settings = read_settings(setting_flags(arguments), config=arguments.config)
+        set_up_logging(settings.log_level, settings.log_file, output.err)
+        code = run(arguments, settings, output)
+        sys.stdout.flush()
+        return code
+    except LoaderError as error:
+        output.error(str(error))
+        logger.error("%s", type(error).__name__, exc_info=True, extra=FILE_ONLY)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone (head, less); Python would complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        output.error("stopped by SIGINT")
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # what nobody foresaw is a bug, and says so
+        output.error(
+            f"this is a bug: {type(error).__name__}; please report it with the log (--log-file FILE, or "
+            "--log-level debug, holds the traceback)"
+        )
+        logger.error("%s", type(error).__name__, exc_info=True, extra=FILE_ONLY)
+        return ExitCode.BUG
+    finally:
+        close_logging()

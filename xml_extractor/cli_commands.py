@@ -1,0 +1,287 @@
+"""What each command does with its flags: call an operation, print what it returns."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from xml_extractor.cli_output import Output
+from xml_extractor.errors import ExitCode, UsageError
+from xml_extractor.mapping.records import State
+from xml_extractor.settings import Databases, Settings, databases
+
+# Operations are imported by the command that needs them: `--help` and `contract check` need no database.
+
+
+def load(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
+    """Load all pending documents."""
+    from xml_extractor.operations.contracts import find_contract
+    from xml_extractor.operations.embedded import prepare_embedded
+    from xml_extractor.operations.signals import StopOnSignals
+
+    contract = find_contract(settings.contract)
+    where = databases(settings)
+    with StopOnSignals() as stop:
+        if where.source_is_embedded:
+            prepare_embedded(where.source, contract, output.say)
+        return _run_load(arguments, settings, output, where, contract, stop, keys=None)
+
+
+def _run_load(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    output: Output,
+    where: Databases,
+    contract: Any,
+    stop: Any,
+    keys: Any,
+) -> ExitCode:
+    from xml_extractor.operations.load import load as run
+    from xml_extractor.profiling.progress import open_progress
+    from xml_extractor.profiling.summary import LoadSummary
+    from xml_extractor.profiling.summary_text import print_summary
+
+    for warning in contract.warnings:
+        output.say(f"warning: {warning}")
+    options = settings.options()
+    if options.create_tables is None:
+        options = options.model_copy(update={"create_tables": where.target_is_embedded})
+    shown = {**settings.shown(), **options.model_dump(mode="json")}
+    shown["source"], shown["target"] = where.shown_source, where.shown_target
+
+    def report(summary: LoadSummary) -> None:
+        if settings.summary is not None:
+            try:
+                summary.write(settings.summary)
+            except OSError as error:
+                output.error(f"--summary {settings.summary} cannot be written: {error.strerror}")
+        if arguments.json:
+            output.json(summary.to_json())
+        else:
+            print_summary(summary, output.out, dry_run=options.dry_run)
+
+    summary = run(
+        where.source,
+        where.target,
+        contract,
+        options,
+        progress=open_progress(settings.progress, output.err),
+        on_start=stop.attach,
+        on_failure=report,
+        settings=shown,
+        keys=keys,
+    )
+    report(summary)
+    return summary.exit_code
+
+
+def stage(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
+    """Put files into the source table."""
+    from xml_extractor.operations.contracts import find_contract
+    from xml_extractor.operations.staging import stage_files
+
+    result = stage_files(
+        databases(settings).source, find_contract(settings.contract), arguments.paths,
+        statement_seconds=settings.statement_seconds,
+    )  # fmt: skip
+    if arguments.json:
+        output.json(result.to_json())
+    else:
+        for line in result.lines():
+            output.line(line)
+    return result.exit_code
+
+
+def sample(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
+    """Write synthetic loan applications."""
+    from xml_extractor.operations.contracts import find_contract
+    from xml_extractor.operations.staging import write_sample_documents
+
+    if arguments.documents < 0:
+        raise UsageError(f"--documents {arguments.documents}: give a whole number, 0 or more")
+    added = write_sample_documents(
+        databases(settings).source, find_contract(settings.contract), arguments.documents, arguments.seed,
+        statement_seconds=settings.statement_seconds,
+    )  # fmt: skip
+    if arguments.json:
+        output.json({"documents": arguments.documents, "added": added, "seed": arguments.seed})
+    else:
+        there = arguments.documents - added
+        output.line(f"{added:,} documents written" + (f", {there:,} were there already" if there else ""))
+    return ExitCode.OK
+
+
+# --------------------------------------------------------------------------------------- contracts
+
+
+def dialect_help() -> str:
+    """Return the help text of ``--dialect``."""
+    from xml_extractor.engines import dialect_names
+
+    return "SQL of this engine: " + ", ".join(dialect_names())
+
+
+def contract_check(arguments: argparse.Namespace, _settings: Settings, output: Output) -> ExitCode:
+    """List all mistakes in a contract."""
+    from xml_extractor.operations.contracts import check_contract
+
+    result = check_contract(arguments.file)
+    if arguments.json:
+        output.json(result.to_json())
+    else:
+        for line in result.lines():
+            output.line(line)
+    return result.exit_code
+
+
+def contract_ddl(arguments: argparse.Namespace, _settings: Settings, output: Output) -> ExitCode:
+    """Print the tables that a contract needs."""
+    from xml_extractor.operations.contracts import contract_statements
+
+    statements = contract_statements(arguments.file, arguments.dialect)
+    if arguments.json:
+        output.json({"dialect": arguments.dialect, "statements": statements})
+    else:
+        for statement in statements:
+            output.line(f"{statement};\n")
+    return ExitCode.OK
+
+
+def contract_schema(_arguments: argparse.Namespace, _settings: Settings, output: Output) -> ExitCode:
+    """Print the JSON Schema of contracts."""
+    from xml_extractor.contract import json_schema
+
+    output.json(json_schema())
+    return ExitCode.OK
+
+
+# -------------------------------------------------------------------------------------- quarantine
+
+
+def quarantine_list(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
+    """List quarantined documents."""
+    from xml_extractor.operations.bookkeeping import Bookkeeping
+    from xml_extractor.operations.quarantine import QuarantineFilter, count_quarantined, list_quarantined
+
+    wanted = QuarantineFilter(code=arguments.code, stage=arguments.stage, keys=tuple(arguments.key))
+    with Bookkeeping(databases(settings).target, statement_seconds=settings.statement_seconds) as bookkeeping:
+        total = count_quarantined(bookkeeping, wanted)
+        documents = list_quarantined(bookkeeping, wanted, arguments.first)
+    if arguments.json:
+        output.json({"total": total, "documents": [document.to_json() for document in documents]})
+    elif documents:
+        output.table(
+            ("key", "stage", "reason", "place", "message"),
+            [
+                (document.key, document.stage, document.code, _place(document), document.message)
+                for document in documents
+            ],
+        )
+        if total > len(documents):
+            output.line(f"… and {total - len(documents):,} more (--first {total})")
+    else:
+        output.line("No document is in quarantine.")
+    return ExitCode.NEEDS_A_LOOK if total else ExitCode.OK
+
+
+def _place(document: Any) -> str:
+    column = ".".join(part for part in (document.table, document.column) if part)
+    return " ".join(part for part in (column, document.path) if part)
+
+
+def quarantine_show(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
+    """Show all that is known of one document."""
+    from xml_extractor.operations.bookkeeping import Bookkeeping
+    from xml_extractor.operations.quarantine import QuarantineFilter, list_quarantined
+
+    with Bookkeeping(databases(settings).target, statement_seconds=settings.statement_seconds) as bookkeeping:
+        documents = list_quarantined(bookkeeping, QuarantineFilter(keys=(arguments.key,)))
+    if not documents:
+        raise UsageError(
+            f"no document with key {arguments.key!r} is in quarantine; `quarantine list` shows which are"
+        )
+    content = _document_text(arguments.key, settings) if arguments.document else None
+    if arguments.json:
+        found = [document.to_json() for document in documents]
+        output.json({"documents": found, **({"content": content} if arguments.document else {})})
+        return ExitCode.NEEDS_A_LOOK
+    for document in documents:
+        figures = document.to_json()
+        width = max(map(len, figures))
+        for name, value in figures.items():
+            if value is not None:
+                output.line(f"{name:<{width}}  {value}")
+        output.line()
+    if content is not None:
+        output.line(content)
+    return ExitCode.NEEDS_A_LOOK
+
+
+def _document_text(key: str, settings: Settings) -> str:
+    from xml_extractor.operations.contracts import find_contract
+    from xml_extractor.operations.quarantine import source_document
+
+    return source_document(databases(settings).source, find_contract(settings.contract), key)
+
+
+def quarantine_replay(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
+    """Load quarantined documents again."""
+    from xml_extractor.operations.bookkeeping import Bookkeeping
+    from xml_extractor.operations.contracts import find_contract
+    from xml_extractor.operations.load import open_source, source_name
+    from xml_extractor.operations.quarantine import QuarantineFilter, quarantined_keys
+    from xml_extractor.operations.signals import StopOnSignals
+
+    contract = find_contract(settings.contract)
+    where = databases(settings)
+    name = source_name(settings.options(), contract, open_source(where.source, settings.options()))
+    wanted = QuarantineFilter(
+        code=arguments.code, stage=arguments.stage, keys=tuple(arguments.key),
+        contract=contract.plan.contract, source_name=name,
+    )  # fmt: skip
+    with Bookkeeping(where.target, statement_seconds=settings.statement_seconds) as bookkeeping:
+        keys = quarantined_keys(bookkeeping, wanted, source_name=name, contract=contract.plan.contract)
+    if not keys:
+        output.say(f"No document of {name} is in quarantine under contract {contract.plan.contract}.")
+    with StopOnSignals() as stop:
+        return _run_load(arguments, settings, output, where, contract, stop, keys=keys)
+
+
+# ------------------------------------------------------------------------------------------ status
+
+
+def status(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
+    """Show what was loaded."""
+    from xml_extractor.operations.status import read_status
+
+    found = read_status(databases(settings).target)
+    if arguments.json:
+        output.json(found.to_json())
+        return ExitCode.OK
+    output.line(found.target)
+    output.line()
+    output.table(
+        ("load", "state", "contract", "source", "started (UTC)", "loaded", "quarantined", "skipped"),
+        [
+            (
+                str(load.run.load_id),
+                load.run.state.value,
+                f"{load.run.contract} v{load.run.contract_version}",
+                load.run.source_name,
+                f"{load.run.started_at:%Y-%m-%d %H:%M:%S}",
+                *(f"{load.documents.get(state, 0):,}" for state in State),
+            )
+            for load in found.loads
+        ],
+        right=("load", "loaded", "quarantined", "skipped"),
+    )
+    output.line()
+    output.line(", ".join(f"{count:,} {state.value}" for state, count in found.documents.items()))
+    if found.quarantine_reasons:
+        output.line()
+        output.table(
+            ("reason", "documents"),
+            [(code, f"{count:,}") for code, count in found.quarantine_reasons.items()],
+            right=("documents",),
+        )
+    return ExitCode.OK

@@ -1,0 +1,80 @@
+"""Command line flags, made from the settings they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from xml_extractor.settings import (
+    SECRETS,
+    LoadOptions,
+    Settings,
+    allowed,
+    choices,
+    default_text,
+    flag,
+    is_switch,
+    variable,
+)
+
+LOAD: Final = tuple(LoadOptions.model_fields)
+DATABASES: Final = ("source", "source_password_file", "target", "target_password_file")
+LOG: Final = ("log_level", "log_file")
+
+_METAVARS: Final = {"source": "URL", "target": "URL", "source_name": "NAME", "contract": "FILE"}
+
+
+def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Add the flags of these settings.  Their values are checked with all other settings, not here."""
+    for name in names:
+        if name in SECRETS:
+            continue
+        field = Settings.model_fields[name]
+        default = default_text(name)
+        about = f"{variable(name)}" + (f"; default {default}" if default and not is_switch(name) else "")
+        text = f"{field.description} [{about}]".replace("%", "%%")
+        if is_switch(name):
+            parser.add_argument(
+                flag(name), dest=name, action=argparse.BooleanOptionalAction, default=None, help=text
+            )
+        else:
+            parser.add_argument(flag(name), dest=name, metavar=_metavar(name), default=None, help=text)
+
+
+def add_config_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config``."""
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path,
+        help=f"settings in YAML [{variable('config')}; default config/settings.yaml where there is one]",
+    )  # fmt: skip
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def setting_flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the command line says of settings, by setting's name; ``None`` = nothing."""
+    given = vars(arguments)
+    return {name: given[name] for name in Settings.model_fields if name in given}
+
+
+def _metavar(name: str) -> str:
+    if name in _METAVARS:
+        return _METAVARS[name]
+    words = choices(name)
+    if words is not None:
+        return "|".join(words)
+    kind = allowed(name)
+    for word, metavar in (
+        ("seconds", "S"),
+        ("size", "SIZE"),
+        ("whole number,", "N"),
+        ("whole number f", "N"),
+    ):
+        if word in kind:
+            return metavar
+    return "FILE" if "file" in kind else "KEY" if "key" in kind else "TEXT"

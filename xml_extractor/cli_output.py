@@ -1,0 +1,76 @@
+"""What commands print: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def use_utf8() -> None:
+    """Write UTF-8 whatever the console's code page is; what it cannot show comes out escaped.
+
+    Without this a Windows console, or a pipe under the C locale, ends the program on the first letter
+    that its code page lacks.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+class Output:
+    """The two consoles of a command.  The progress bar, the log and messages share the one on stderr."""
+
+    def __init__(self) -> None:
+        self.out = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        self.err = Console(file=sys.stderr, highlight=False)
+
+    def line(self, text: str = "") -> None:
+        """Print a line of the result, as it is."""
+        self.out.file.write(text + "\n")
+
+    def say(self, text: str) -> None:
+        """Tell the operator something beside the result."""
+        self.err.print(Text(text)) if self.err.is_terminal else self.err.file.write(text + "\n")
+
+    def error(self, text: str) -> None:
+        """Say why the command failed."""
+        if self.err.is_terminal:
+            self.err.print(Text("error: ", style="bold red") + Text(text, style="default"), soft_wrap=True)
+        else:
+            self.err.file.write(f"error: {text}\n")
+            self.err.file.flush()
+
+    def json(self, data: Any) -> None:
+        """Print data as JSON."""
+        self.line(json.dumps(data, indent=2, ensure_ascii=False))
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
+    ) -> None:
+        """Print a table: with rules on a terminal, aligned elsewhere; ``right``: columns of figures."""
+        if self.out.is_terminal:
+            table = Table(box=box.SIMPLE_HEAD)
+            for column in columns:
+                table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+            for row in rows:
+                table.add_row(*map(Text, row))
+            self.out.print(table, soft_wrap=False)
+            return
+        widths = [
+            max(len(column), *(len(row[index]) for row in rows)) if rows else len(column)
+            for index, column in enumerate(columns)
+        ]
+        for row in [columns, *rows]:
+            cells = [
+                f"{cell:>{width}}" if column in right else f"{cell:<{width}}"
+                for cell, width, column in zip(row, widths, columns, strict=True)
+            ]
+            self.line("  ".join(cells).rstrip())

@@ -1,0 +1,222 @@
+"""The load itself: opens what the coordinator needs, runs it, and writes down how it ended."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xml_extractor.contract import Contract, read_contract
+from xml_extractor.engines import open_engine
+from xml_extractor.engines.base import Engine, TimeLimits
+from xml_extractor.errors import ExitCode, LoaderError, TargetError, UsageError
+from xml_extractor.mapping.records import Key, Previous
+from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
+from xml_extractor.profiling.memory import MemoryPeak
+from xml_extractor.profiling.progress import Progress
+from xml_extractor.profiling.summary import LoadSummary
+from xml_extractor.settings import LoadOptions, hide_password
+from xml_extractor.source.reader import SourceReader
+from xml_extractor.target import open_target
+from xml_extractor.target.base import LoadHandle, RunState
+
+logger = logging.getLogger(__name__)
+
+
+def load(
+    source: str,
+    target: str | None,
+    contract: Contract | Path | str,
+    options: LoadOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    on_start: Callable[[RunningLoad], None] | None = None,
+    on_failure: Callable[[LoadSummary], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    keys: Iterable[tuple[Key, Previous]] | None = None,
+) -> LoadSummary:
+    """Load every pending document of ``source`` into ``target`` by ``contract``, each exactly once.
+
+    Args:
+        source: SQLAlchemy URL of the database that holds the documents; it is only read.
+        target: SQLAlchemy URL, ``null:`` or ``jsonl:DIR``; ``None`` = the source.
+        contract: the mapping contract, or its file.
+        options: how to run; the defaults of :class:`LoadOptions` where absent.
+        progress: shows how far the load has come; nothing is shown where absent.
+        on_start: given the load just before it runs; its ``stop`` and ``abort`` may be called from any
+            thread.
+        on_failure: given the figures of a load that failed, before the error is raised.
+        settings: what the summary and ``load_runs`` record as settings, instead of the options and URLs;
+            must hold no password.
+        keys: load these documents, with what the ledger says of them, instead of all that are pending.
+
+    Returns:
+        The summary; its sums have been checked.
+
+    Raises:
+        LoaderError: by its class, and its ``exit_code``, one knows what to do about it.
+    """
+    options = options or LoadOptions()
+    if not isinstance(contract, Contract):
+        contract = read_contract(Path(contract))
+    plan = contract.plan
+    limits = TimeLimits(statement_seconds=options.statement_seconds)
+    source_engine = open_source(source, options)
+    opened = open_target(
+        source if target is None else target, limits=limits, retry_seconds=options.retry_seconds
+    )
+    options = with_typed_keys(options, source_engine, contract)
+    shown = dict(settings) if settings is not None else _shown(source, target, options)
+    handle = opened.prepare(
+        plan,
+        source_name=source_name(options, contract, source_engine),
+        source_name_explicit=options.source_name is not None,
+        create_tables=bool(options.create_tables),
+        dry_run=options.dry_run,
+        on_plan_change=options.on_plan_change.value,
+        settings=shown,
+    )
+    running = RunningLoad(handle)
+    try:
+        if handle.resumed:
+            logger.info("going on with load %s, which was interrupted", handle.load_id)
+        coordinator = ParallelCoordinator(source_engine, opened, handle, plan, options, progress, keys)
+        running.attach(coordinator)
+        if on_start is not None:
+            on_start(running)
+        with MemoryPeak() as memory:
+            try:
+                summary = coordinator.run()
+            except BaseException as error:
+                summary = coordinator.summary()
+                summary.error = str(error) if isinstance(error, LoaderError) else type(error).__name__
+                summary.error_code = error.exit_code if isinstance(error, LoaderError) else ExitCode.BUG
+                _complete(summary, memory, shown)
+                # A target that has just been given up would only be waited for once more.
+                if not isinstance(error, TargetError):
+                    with suppress(LoaderError):
+                        running.record_end(RunState.FAILED, summary)
+                if on_failure is not None:
+                    on_failure(summary)
+                raise
+        _complete(summary, memory, shown)
+        stopped = summary.stopped_by_signal is not None
+        running.record_end(RunState.STOPPED if stopped else RunState.FINISHED, summary)
+        return summary
+    finally:
+        handle.close()
+
+
+class RunningLoad:
+    """A load in progress, for whoever may want to stop it.  Thread-safe."""
+
+    def __init__(self, handle: LoadHandle) -> None:
+        self._handle = handle
+        self._coordinator: ParallelCoordinator | None = None
+        self._aborted = threading.Event()
+
+    def attach(self, coordinator: ParallelCoordinator) -> None:
+        """Name the coordinator that is about to run."""
+        self._coordinator = coordinator
+
+    def stop(self, signal_number: int) -> None:
+        """Finish what is in flight, then end."""
+        if self._coordinator is not None:
+            self._coordinator.stop(signal_number)
+
+    def abort(self) -> None:
+        """End at once; what is not committed stays pending."""
+        self._aborted.set()
+        if self._coordinator is not None:
+            self._coordinator.abort()
+        self._handle.abort()
+
+    def record_end(self, state: RunState, summary: LoadSummary) -> None:
+        """Write down how the load ended, unless it was, or is meanwhile, broken off.
+
+        Raises:
+            TargetError: it could not be recorded.
+        """
+        if self._aborted.is_set():
+            return  # the load can be resumed as it is, and whoever insists does not want to wait
+        failures: list[BaseException] = []
+
+        def record() -> None:
+            try:
+                self._handle.finish(state, summary.to_json())
+            except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
+                failures.append(error)
+
+        # In a thread of its own, so that a target that does not answer can be left behind.
+        thread = threading.Thread(target=record, name="record-end", daemon=True)
+        thread.start()
+        while thread.is_alive() and not self._aborted.is_set():
+            thread.join(0.05)
+        if failures and not self._aborted.is_set():
+            raise failures[0]
+
+
+def open_source(url: str, options: LoadOptions) -> Engine:
+    """Return the engine of the source; connects to nothing."""
+    return open_engine(url, limits=TimeLimits(statement_seconds=options.statement_seconds))
+
+
+def source_name(options: LoadOptions, contract: Contract, source: Engine) -> str:
+    """Return the name by which the ledger knows the source (law 2).
+
+    What stands for the same data must not change with host, driver or port.
+    """
+    plan = contract.plan.source
+    return options.source_name or plan.name or f"{source.database}.{plan.table}"
+
+
+def with_typed_keys(options: LoadOptions, source: Engine, contract: Contract) -> LoadOptions:
+    """Return the options with the bounds of the key range in the type of the source's keys.
+
+    Raises:
+        SourceError: the source cannot be read.
+        UsageError: a bound is no whole number, but the keys are.
+    """
+    if options.app_id_start is None and options.app_id_end is None:
+        return options
+    reader = SourceReader(source, contract.plan.source, retry_seconds=options.retry_seconds)
+    try:
+        reader.open()
+        reader.check()
+        first = next(reader.key_pages(page_size=1), None)
+    finally:
+        reader.close()
+    if first is None:
+        return options
+    numbered = isinstance(first[0], int)
+    bounds = {name: getattr(options, name) for name in ("app_id_start", "app_id_end")}
+    for name, bound in bounds.items():
+        if bound is None or isinstance(bound, int) is numbered:
+            continue
+        if not numbered:
+            bounds[name] = str(bound)
+            continue
+        try:
+            bounds[name] = int(bound)
+        except ValueError:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {bound!r}: keys of {contract.plan.source.table} are whole "
+                "numbers; give one"
+            ) from None
+    return options.model_copy(update=bounds)
+
+
+def _complete(summary: LoadSummary, memory: MemoryPeak, settings: Mapping[str, Any]) -> None:
+    summary.peak_memory_bytes = memory.peak_bytes
+    summary.settings = dict(settings)
+
+
+def _shown(source: str, target: str | None, options: LoadOptions) -> dict[str, Any]:
+    return {
+        "source": hide_password(source),
+        "target": hide_password(source if target is None else target),
+        **options.model_dump(mode="json"),
+    }
