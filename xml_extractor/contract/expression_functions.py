@@ -207,9 +207,17 @@ DATE_STYLES: Final = frozenset(
 )  # fmt: skip
 
 
+_ONLY_TIME_STYLES: Final = frozenset((8, 14, 24, 108, 114))
+_ONLY_DATE_STYLES: Final = frozenset((*range(1, 8), 10, 11, 12, 23, *range(101, 108), 110, 111, 112))
+
+
 def _check_style(arguments: Arguments, source: SqlType, target: SqlType, style: int) -> None:
     if source.family in TEMPORAL or target.family in TEMPORAL:
         known: Sequence[int] = sorted(DATE_STYLES)
+        if source.family is Family.DATE and target.family is Family.TEXT:
+            known = sorted(DATE_STYLES - _ONLY_TIME_STYLES)
+        elif source.family is Family.TIME and target.family is Family.TEXT:
+            known = sorted(DATE_STYLES - _ONLY_DATE_STYLES)
     elif source.family is Family.FLOAT:
         known = (0, 1, 2, 3)
     elif (
