@@ -218,9 +218,14 @@ def _reachable(home: Path, folder: Path, user: str) -> Path:
             return home
     except PermissionError:
         pass
-    copy = folder / "programs"
+    # A wheel's programs look for their libraries beside the package, in <package>.libs: keep the places.
+    package = home.parent
+    copy = folder / "programs" / package.name / home.name
     shutil.copytree(home, copy, symlinks=True)
-    for path in [copy, *copy.rglob("*")]:
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / "programs" / libraries.name, symlinks=True)
+    for path in [folder / "programs", *(folder / "programs").rglob("*")]:
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o444))
     for path in (copy / "bin").iterdir():
