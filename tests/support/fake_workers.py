@@ -49,6 +49,9 @@ class FakeReader:
     def close(self) -> None:
         pass
 
+    def abort(self) -> None:
+        pass
+
     def documents(self, keys: Sequence[Key]) -> list[SourceDocument]:
         if any(key in self._setup.broken for key in keys):
             raise SourceError("the source has failed")

@@ -102,7 +102,7 @@ def ledger_rows_match_tables(url: str, plan: Plan) -> None:
         url, "SELECT source_key, state, load_id, row_counts FROM load_ledger"
     ):
         if state == "loaded":
-            for table, count in zip(loads[int(load_id)], str(counts).split(), strict=True):
+            for table, count in zip(loads[int(load_id)], str(counts).split(","), strict=True):
                 recorded[table, str(key)] += int(count)
     found: Counter[tuple[str, str]] = Counter()
     tables = read_tables(url, plan)

@@ -56,6 +56,7 @@ class DocumentFetcher:
         self._state = state
         self._mean_bytes = FETCH_BYTES / FIRST_FETCH_DOCUMENTS
         self.thread = threading.Thread(target=self._run, name="xml-extractor-fetcher", daemon=True)
+        state.on_end(reader.abort)
 
     def _run(self) -> None:
         try:

@@ -18,6 +18,7 @@ from itertools import chain
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine
+from xml_extractor.errors import LoaderError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, SourceDocument
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
@@ -37,7 +38,8 @@ from xml_extractor.profiling.summary import DocumentCounts, LoadSummary, QueueFi
 from xml_extractor.settings import ExecutorChoice as ExecutorSetting
 from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
-from xml_extractor.target.base import LoadHandle, Target
+from xml_extractor.target.base import BatchWriter, LoadHandle, Target
+from xml_extractor.target.files import CountingWriter
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +127,8 @@ class ParallelCoordinator:
         """
         self._started = time.perf_counter()
         reader = self._setup.make_reader()
+        self._state.on_end(reader.abort)
+        self._state.on_end(self._load.abort)
         try:
             reader.open()
             reader.check()
@@ -141,8 +145,10 @@ class ParallelCoordinator:
                 self._run_serially(reader, chain(first, chunks))
             else:
                 self._run_in_parallel(chain(first, chunks))
-        except PipelineStopped:
-            pass
+        except (PipelineStopped, LoaderError):
+            # What fails because the pipeline has ended is not the cause of its end.
+            if not self._state.ended.is_set():
+                raise
         finally:
             reader.close()
             self._progress.finish()
@@ -206,7 +212,7 @@ class ParallelCoordinator:
         inserters = [
             DatabaseInsertThread(
                 number,
-                lambda index=number: self._load.writer(index),  # type: ignore[misc]
+                lambda index=number: self._open_writer(index),  # type: ignore[misc]
                 self._queue,
                 limits,
                 state,
@@ -230,6 +236,11 @@ class ParallelCoordinator:
             raise
         finally:
             self._see_off([dispatcher, *workers.threads, *inserters])
+
+    def _open_writer(self, number: int) -> BatchWriter:
+        if self._options.dry_run:
+            return CountingWriter(len(self._plan.tables))
+        return self._load.writer(number)
 
     def _dispatch(self, chunks: Iterable[Chunk], channel: Channel[Chunk]) -> None:
         try:
@@ -269,7 +280,7 @@ class ParallelCoordinator:
         options, state = self._options, self._state
         worker = self._setup.make_worker()
         self._worker_clocks = lambda: [worker.clock.clocks()]
-        writer = self._load.writer(1)
+        writer = self._open_writer(1)
         state.on_end(writer.abort)
         batch: list[DocumentRecord] = []
         batch_bytes = 0

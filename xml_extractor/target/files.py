@@ -108,10 +108,12 @@ class NullTarget(Target):
         settings: Mapping[str, Any],
     ) -> LoadHandle:
         """Start counting."""
-        return _UnrecordedLoad(lambda: _NullWriter(len(plan.tables)), lambda state: None)
+        return _UnrecordedLoad(lambda: CountingWriter(len(plan.tables)), lambda state: None)
 
 
-class _NullWriter(BatchWriter):
+class CountingWriter(BatchWriter):
+    """Counts records and forgets them; for ``null:`` and for dry runs."""
+
     def __init__(self, tables: int) -> None:
         self._tables = tables
 
@@ -243,7 +245,7 @@ class JsonLinesTarget(Target):
                     "writes all its rows"
                 )
             if dry_run:
-                return _UnrecordedLoad(lambda: _NullWriter(len(plan.tables)), lambda state: None)
+                return _UnrecordedLoad(lambda: CountingWriter(len(plan.tables)), lambda state: None)
             self._folder.mkdir(parents=True, exist_ok=True)
             files = _JsonLinesFiles(self._folder, [file_name(table.name) for table in plan.tables])
         except OSError as error:
