@@ -340,7 +340,7 @@ def allowed(name: str) -> str:
         return "a whole number" + _range(field)
     if "Path" in annotation:
         return "the path of a file"
-    return "a text that is not empty"
+    return "a text that is not empty (in quotes where it looks like a number)"
 
 
 def default_text(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Final
 
@@ -40,11 +41,15 @@ class LatencyHistogram:
                 return {"p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0, "count": 0}
             maximum = self._maximum * 1e3
             figures: dict[str, float | int] = {
-                f"p{percentile}": round(
-                    min(self._histogram.get_value_at_percentile(percentile) / 1e3, maximum), 3
-                )
+                f"p{percentile}": round(min(self._at_percentile(percentile, count) / 1e3, maximum), 3)
                 for percentile in (50, 95, 99)
             }
         figures["max"] = round(maximum, 3)
         figures["count"] = count
         return figures
+
+    def _at_percentile(self, percentile: int, count: int) -> float:
+        # The library rounds to the nearest rank, which for few durations can leave the largest out of
+        # the 99th percentile; asked for a percentile that is exactly a rank it has nothing to round.
+        rank = math.ceil(count * percentile / 100)
+        return float(self._histogram.get_value_at_percentile(100 * rank / count))

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import io
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from xml_extractor.errors import ExitCode
+from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.profiling.summary import DocumentCounts, LoadSummary, QueueFigures, SumsDifferError
+from xml_extractor.profiling.summary_text import print_summary, summary_text
+
+COUNTS = DocumentCounts(read=10_000, loaded=9_900, already_loaded=50, quarantined=48, skipped=2)
+
+
+def summary(**changes: Any) -> LoadSummary:
+    figures: dict[str, Any] = {
+        "documents": COUNTS,
+        "rows": {"app_base": 9_900, "app_contact": 20_111},
+        "loaded_rows": {"app_base": 9_900, "app_contact": 20_111},
+        "seconds": 4.0,
+        "clocks": StageClocks(1, 2, 3, 4),
+        "insert_ms": {"p50": 12.5, "p95": 20.0, "p99": 1234.5, "max": 1300.0, "count": 10},
+        "queue": QueueFigures(2000, 812.5, 2000),
+        "bottleneck": "The target: it is slow.",
+        "load_id": 7,
+    }
+    return LoadSummary(**{**figures, **changes})
+
+
+def test_the_shape_that_checks_rely_on() -> None:
+    data = json.loads(json.dumps(summary(settings={"workers": 4}).to_json()))
+    assert data["documents"] == {
+        "read": 10_000, "loaded": 9_900, "already_loaded": 50, "quarantined": 48, "skipped": 2,
+        "unfinished": 0,
+    }  # fmt: skip
+    assert data["rows"] == {"app_base": 9_900, "app_contact": 20_111}
+    assert data["seconds"] == 4.0
+    assert data["documents_per_second"] == (9_900 + 48 + 2) / 4
+    assert data["insert_ms"].keys() == {"p50", "p95", "p99", "max", "count"}
+    assert data["worker_time"].keys() == {"parse", "map", "blocked", "idle"}
+    assert sum(data["worker_time"].values()) == pytest.approx(1)
+    assert data["worker_seconds"] == 10
+    assert data["queue"] == {"max_depth": 2000, "mean_depth": 812.5, "capacity": 2000}
+    assert data["bottleneck"] == "The target: it is slow."
+    assert data["settings"] == {"workers": 4}
+
+
+def test_shares_are_nought_when_nothing_was_done() -> None:
+    data = LoadSummary(DocumentCounts(), {}, {}, 0.0).to_json()
+    assert set(data["worker_time"].values()) == {0}
+    assert data["documents_per_second"] == 0
+    assert data["insert_ms"]["count"] == 0
+
+
+def test_sums_that_hold() -> None:
+    summary().check()
+    summary(documents=DocumentCounts(read=5, loaded=2, unfinished=3)).check()
+
+
+@pytest.mark.parametrize("name", ["read", "loaded", "already_loaded", "quarantined", "skipped", "unfinished"])
+def test_a_document_that_is_not_accounted_for_is_told_with_both_numbers(name: str) -> None:
+    wrong = replace(COUNTS, **{name: getattr(COUNTS, name) + 1})
+    with pytest.raises(SumsDifferError) as caught:
+        summary(documents=wrong).check()
+    assert f"{wrong.read:,} documents were read" in str(caught.value)
+    assert f"= {wrong.settled + wrong.unfinished:,}" in str(caught.value)
+    assert caught.value.exit_code is ExitCode.BUG
+
+
+@pytest.mark.parametrize("rows", [{"app_base": 9_899, "app_contact": 20_111}, {"app_base": 9_900}])
+def test_a_row_that_is_not_accounted_for_is_told_with_both_numbers(rows: dict[str, int]) -> None:
+    with pytest.raises(SumsDifferError) as caught:
+        summary(rows=rows).check()
+    table = "app_contact" if "app_contact" not in rows else "app_base"
+    assert f"table {table}: {rows.get(table, 0):,} rows were committed" in str(caught.value)
+    assert f"{summary().loaded_rows[table]:,}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"documents": DocumentCounts(read=1, loaded=1)}, 0),
+        ({}, 3),
+        ({"documents": DocumentCounts(read=1, already_loaded=1), "loaded_under_another_plan": 1}, 3),
+        ({"stopped_by_signal": signal.SIGINT}, 130),
+        ({"stopped_by_signal": signal.SIGTERM}, 143),
+        ({"error": "gone", "error_code": ExitCode.TARGET_FAILED}, 5),
+    ],
+)
+def test_exit_codes(changes: dict[str, Any], code: int) -> None:
+    assert summary(**changes).exit_code == code
+    assert summary(**changes).to_json()["exit_code"] == code
+
+
+def test_the_plain_text_is_aligned_and_complete() -> None:
+    text = summary_text(summary(peak_memory_bytes=300 * 2**20, quarantine_reasons={"too_long": 48}))
+    lines = text.splitlines()
+    assert lines[0] == "Loaded 9,900 documents in 4 s."
+    read, loaded = (
+        next(line for line in lines if line.split()[0:1] == [word]) for word in ("read", "loaded")
+    )
+    assert read.endswith("10,000")
+    assert loaded.endswith("9,900")
+    assert len(read) == len(loaded)
+    for expected in (
+        "already loaded", "quarantined", "skipped", "unfinished", "app_contact", "20,111", "1,234.5 ms",
+        "300 MiB",
+        "all tables", "30,011", "Bottleneck: The target: it is slow.", "too_long 48", "quarantine list",
+        "mean 812, max 2,000 of 2,000",
+    ):  # fmt: skip
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"documents": DocumentCounts(read=5, already_loaded=5)}, "Nothing to do: all 5 documents"),
+        ({"documents": DocumentCounts(read=6, already_loaded=5, quarantined=1)}, "Nothing new to load"),
+        ({"documents": DocumentCounts()}, "Nothing to do: the source holds no documents"),
+        ({"stopped_by_signal": 2}, "Stopped by a signal"),
+        ({"error": "gone", "error_code": ExitCode.TARGET_FAILED}, "Failed after"),
+        ({"truncated_values": 3}, "3 values were shortened"),
+        ({"unknown_elements": {"Extra": 4}}, "Extra (4)"),
+        ({"loaded_under_another_plan": 9}, "--on-plan-change reload"),
+        ({"retries": 1}, "1 batch had to be tried again"),
+        ({"notes": ["SQLite takes one insert thread"]}, "SQLite takes one insert thread"),
+    ],
+)
+def test_what_deserves_attention_is_said(changes: dict[str, Any], expected: str) -> None:
+    assert expected in summary_text(summary(**changes))
+
+
+def test_a_dry_run_says_that_nothing_was_written() -> None:
+    text = summary_text(summary(), dry_run=True)
+    assert "nothing was written" in text
+    assert "Rows mapped, not written" in text
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_the_terminal_shows_the_same_figures(width: int) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=width, color_system=None)
+    print_summary(summary(), console)
+    for expected in ("10,000", "9,900", "app_contact", "30,011", "1,234.5 ms", "The target: it is slow."):
+        assert expected in stream.getvalue()
+
+
+def test_a_pipe_gets_no_escape_codes() -> None:
+    stream = io.StringIO()
+    print_summary(summary(), Console(file=stream))
+    assert stream.getvalue() == summary_text(summary()) + "\n"
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_the_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "summary.json"
+    summary(notes=["naïve – ☃"]).write(path)
+    assert json.loads(path.read_text(encoding="utf-8"))["notes"] == ["naïve – ☃"]
+    assert [file.name for file in path.parent.iterdir()] == ["summary.json"]
