@@ -1,0 +1,201 @@
+"""Statements, transactions, and the ledger's way of inserting: the same on both engines."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from tests.support.plans import column, plan, table
+from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.base import Engine, FaultKind, Session
+
+Create = Callable[[Plan], None]
+Connect = Callable[..., Session]
+
+LEDGER = plan(
+    table(
+        "ledger",
+        column("digest", "binary(16)", nullable=False),
+        column("state", "varchar(20)"),
+        column("batch", "bigint"),
+        column("at", "datetime2(3)"),
+        column("hash", "binary(16)"),
+    )
+)
+COLUMNS = ("digest", "state", "batch", "at", "hash")
+
+
+def digest(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def row(number: int, state: str = "loaded") -> tuple[object, ...]:
+    return (digest(number), state, 2**63 - 1, "2024-01-02 03:04:05.120", None)
+
+
+def test_parameters_and_row_counts(session: Session) -> None:
+    session.execute("CREATE TABLE t (a integer, b varchar(20))")
+    session.execute_many("INSERT INTO t (a, b) VALUES (?, ?)", [(i, f"n{i}") for i in range(10)])
+    assert session.execute("UPDATE t SET b = ? WHERE a >= ?", ("x?'%", 7)) == 3
+    assert session.query("SELECT a FROM t WHERE b = ? AND b <> '?' AND b LIKE '%' ORDER BY a", ("x?'%",)) == [
+        (7,), (8,), (9,),
+    ]  # fmt: skip
+    assert session.execute("DELETE FROM t") == 10
+
+
+def test_a_failed_execute_many_leaves_nothing(session: Session) -> None:
+    session.execute("CREATE TABLE t (a integer PRIMARY KEY)")
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        session.execute_many("INSERT INTO t (a) VALUES (?)", [(1,), (2,), (1,)])
+    assert session.query("SELECT * FROM t") == []
+
+
+def test_rollback_undoes_and_is_harmless(session: Session) -> None:
+    session.rollback()
+    session.execute("CREATE TABLE t (a integer)")
+    session.begin()
+    session.execute("INSERT INTO t VALUES (1)")
+    session.rollback()
+    session.rollback()
+    assert session.query("SELECT * FROM t") == []
+
+
+def test_a_transaction_in_which_a_statement_failed_does_not_commit_the_rest(session: Session) -> None:
+    session.execute("CREATE TABLE t (a integer NOT NULL)")
+    session.begin()
+    session.execute("INSERT INTO t VALUES (1)")
+    with pytest.raises(Exception, match=r"(?i)null"):
+        session.execute("INSERT INTO t VALUES (NULL)")
+    session.rollback()
+    session.begin()
+    session.execute("INSERT INTO t VALUES (2)")
+    session.commit()
+    assert session.query("SELECT a FROM t") == [(2,)]
+
+
+def test_others_see_what_is_committed_only(connect: Connect) -> None:
+    writer, reader = connect(), connect(write=False)
+    writer.execute("CREATE TABLE t (a integer)")
+    writer.begin()
+    writer.execute("INSERT INTO t VALUES (1)")
+    assert reader.query("SELECT * FROM t") == []
+    writer.commit()
+    assert reader.query("SELECT * FROM t") == [(1,)]
+
+
+def test_a_reading_session_cannot_write(engine: Engine, connect: Connect) -> None:
+    connect().execute("CREATE TABLE t (a integer)")
+    with pytest.raises(Exception, match=r"(?i)read-?only") as caught:
+        connect(write=False).execute("INSERT INTO t VALUES (1)")
+    fault = engine.classify(caught.value)
+    assert (fault.kind, fault.code) == (FaultKind.FATAL, "read_only")
+
+
+def test_insert_new_reports_what_is_there(session: Session, create: Create) -> None:
+    create(LEDGER)
+    assert session.insert_new("ledger", COLUMNS, []) == set()
+    assert session.insert_new("ledger", COLUMNS, [row(n) for n in range(2000)]) == set()
+    session.begin()
+    found = session.insert_new("ledger", COLUMNS, [row(n, "other") for n in range(1990, 2010)])
+    session.commit()
+    assert found == {digest(n) for n in range(1990, 2000)}
+    assert session.query("SELECT state, count(*) FROM ledger GROUP BY state ORDER BY 1") == [
+        ("loaded", 2000), ("other", 10),
+    ]  # fmt: skip
+    assert session.existing("ledger", COLUMNS, "digest", [digest(5), digest(9999)]) == [
+        (digest(5), "loaded", 2**63 - 1, session.query("SELECT at FROM ledger LIMIT 1")[0][0], None)
+    ]
+    assert len(session.existing("ledger", ("batch",), "digest", [digest(n) for n in range(3000)])) == 2010
+    assert session.existing("ledger", COLUMNS, "digest", []) == []
+
+
+def test_insert_new_takes_only_the_key_for_a_conflict(engine: Engine, session: Session) -> None:
+    session.execute("CREATE TABLE t (a integer PRIMARY KEY, b integer UNIQUE)")
+    session.insert_new("t", ("a", "b"), [(1, 1)])
+    with pytest.raises(Exception, match=r"(?i)unique") as caught:
+        session.insert_new("t", ("a", "b"), [(2, 1)])
+    assert engine.classify(caught.value).code == "unique_violation"
+
+
+def test_two_sessions_insert_the_same_keys(connect: Connect, create: Create) -> None:
+    """The second waits for the first, and then has what the first left: none of its keys, or all."""
+    create(LEDGER)
+    first, second = connect(), connect()
+    for outcome in ("commit", "rollback"):
+        base = 0 if outcome == "commit" else 100
+        found: list[set[bytes]] = []
+
+        def load_second(base: int = base, found: list[set[bytes]] = found) -> None:
+            second.begin()
+            found.append(second.insert_new("ledger", COLUMNS, [row(base + n, "second") for n in range(10)]))
+            second.commit()
+
+        first.begin()
+        assert first.insert_new("ledger", COLUMNS, [row(base + n, "first") for n in range(5)]) == set()
+        thread = threading.Thread(target=load_second)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive(), "the second did not wait for the first"
+        getattr(first, outcome)()
+        thread.join(15)
+        assert found == [{digest(base + n) for n in range(5)} if outcome == "commit" else set()]
+    assert first.query("SELECT state, count(*) FROM ledger GROUP BY state ORDER BY 1") == [
+        ("first", 5), ("second", 15),
+    ]  # fmt: skip
+
+
+def test_abort_frees_a_session_that_waits(engine: Engine, connect: Connect, create: Create) -> None:
+    create(LEDGER)
+    holder, waiter = connect(), connect()
+    holder.begin()
+    holder.insert_new("ledger", COLUMNS, [row(1)])
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            waiter.begin()
+            waiter.insert_new("ledger", COLUMNS, [row(1)])
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    thread.join(0.5)
+    assert thread.is_alive()
+    waiter.abort()
+    thread.join(2)
+    assert not thread.is_alive(), "abort did not free the waiting session"
+    assert engine.classify(errors[0]).kind is FaultKind.DISCONNECTED
+    with pytest.raises(Exception, match="abort") as caught:
+        waiter.query("SELECT 1")
+    assert engine.classify(caught.value).kind is FaultKind.DISCONNECTED
+    waiter.rollback()
+    waiter.close()
+    waiter.abort()  # harmless after close
+    holder.rollback()
+    holder.close()
+    with pytest.raises(Exception, match="clos") as caught:
+        holder.query("SELECT 1")
+    assert engine.classify(caught.value).kind is FaultKind.DISCONNECTED
+    with suppress(Exception):
+        holder.rollback()
+
+
+def test_engines_travel_to_other_processes(engine: Engine) -> None:
+    copy = pickle.loads(pickle.dumps(engine))
+    session = copy.connect(write=True, application="tests")
+    assert session.query("SELECT 1") == [(1,)]
+    session.close()
+    encoder = pickle.loads(pickle.dumps(engine.encoder(LEDGER)))
+    assert encoder(([row(1)],)) == engine.encoder(LEDGER)(([row(1)],))
+
+
+def test_table_names(session: Session, create: Create) -> None:
+    assert set(session.table_names()) == set()
+    create(LEDGER)
+    session.execute("CREATE VIEW v AS SELECT * FROM ledger")
+    assert set(session.table_names()) == {"ledger", "v"}
