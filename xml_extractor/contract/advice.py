@@ -21,7 +21,7 @@ def add_warnings(
 ) -> None:
     """Note all warnings; ``rows`` holds the path of each table's elements from its parent's."""
     for table in tables:
-        if not table.damaged:
+        if not table.is_damaged:
             _warn_of_key(table, report)
     _warn_of_nesting(tables, rows, report)
     for name in model.enums:

@@ -130,14 +130,10 @@ class _Names:
 
     def _find_table(self, own: TableDraft, name: str) -> TableDraft:
         within_reach = [own, *own.ancestors()]
-        for matches in (
-            lambda known: known == name,
-            lambda known: known.casefold() == name.casefold(),
-            lambda known: known.rpartition(".")[2].casefold() == name.casefold(),
-        ):
-            found = [table for table in within_reach if matches(table.name)]
-            if found:
-                return found[0]
+        folded = name.casefold()
+        for table in within_reach:
+            if folded in (table.name.casefold(), table.name.casefold().rpartition(".")[2]):
+                return table
         names = [table.name for table in within_reach]
         if any(name.casefold() == known.casefold() for known in self._compiler.model.tables):
             raise LookupError(
@@ -148,7 +144,7 @@ class _Names:
         raise LookupError(f"there is no table {name!r}{suggest(name, names)}")
 
     def _not_found(self, table: TableDraft, written: str | None, column: str) -> LookupError:
-        if table.damaged:
+        if table.has_lost(column):
             self.met_damage = True
         if written is None:
             for ancestor in table.ancestors():
@@ -523,7 +519,7 @@ class _Compiler:
     def _unique_column(self, table: TableDraft, name: str, location: Location) -> int | None:
         index = table.column_index(name)
         if index is None:
-            if not table.damaged:
+            if not table.has_lost(name):
                 known = suggest(name, (column.name for column in table.columns))
                 self.report.mistake(location, f"table {table.name!r} has no column {name!r}{known}")
             return None

@@ -31,7 +31,7 @@ _RAW_TEXT: Final = frozenset(
         "zone",
         "default_zone",
         "binary",
-    }  # fmt: skip
+    }
 )
 _ORIGIN_WORDS: Final = frozenset({"description", "from_", "expr", "value", "xml", "server_generated", "type"})
 _OPTIONS: Final[dict[Origin, frozenset[str]]] = {
@@ -102,7 +102,7 @@ class Conversions:
                 name=name,
                 values=tuple(model.values.items()),
                 ignore_case=model.ignore_case,
-                missing=model.missing,
+                missing=None if model.missing == "reject" else model.missing,
                 unknown_rejects=model.unknown == "reject",
                 unknown=None if model.unknown == "reject" else model.unknown,
             )
@@ -175,20 +175,18 @@ class Conversions:
                     (*column.location, "on_overflow"),
                     "an expression's value is not truncated; use LEFT(…, n) in it",
                 )
+        damaged = self._structure.is_damaged
         if "separator" in model.model_fields_set and model.pick != "join" and column.origin is Origin.PATHS:
             self._report.mistake(
                 (*column.location, "separator"), "a separator needs `pick: join`", at_key=True
             )
-        if model.skip_blank and model.pick is None and column.origin is Origin.PATHS:
-            if not self._structure.is_damaged((*column.location, "pick")):
-                self._report.mistake(
-                    (*column.location, "skip_blank"), "skip_blank needs a `pick`", at_key=True
-                )
-        if model.default_makes_row and model.default is None:
-            if not self._structure.is_damaged((*column.location, "default")):
-                self._report.mistake(
-                    (*column.location, "default_makes_row"), "there is no `default`", at_key=True
-                )
+        lacks_pick = model.pick is None and not damaged((*column.location, "pick"))
+        if model.skip_blank and lacks_pick and column.origin is Origin.PATHS:
+            self._report.mistake((*column.location, "skip_blank"), "skip_blank needs a `pick`", at_key=True)
+        if model.default_makes_row and model.default is None and not damaged((*column.location, "default")):
+            self._report.mistake(
+                (*column.location, "default_makes_row"), "there is no `default`", at_key=True
+            )
 
     def _enum(self, column: ColumnDraft) -> EnumMap | None:
         name = column.model.enum

@@ -65,7 +65,18 @@ class TableDraft:
     parent: TableDraft | None
     columns: list[ColumnDraft] = field(default_factory=list)
     primary_key: tuple[int, ...] = ()
-    damaged: bool = False  # a column has been taken out: stay silent about names that are not found
+    lost_columns: set[str] = field(default_factory=set)
+    """Names of columns that were taken out for a mistake already told."""
+    lost_all_columns: bool = False
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether columns are missing here that the contract means to have."""
+        return self.lost_all_columns or bool(self.lost_columns)
+
+    def has_lost(self, name: str) -> bool:
+        """Whether a name that is not found here is that of a column taken out."""
+        return self.lost_all_columns or name.casefold() in (lost.casefold() for lost in self.lost_columns)
 
     def column_index(self, name: str) -> int | None:
         """Find a column by its name, in any case unless two differ only by it."""
@@ -135,9 +146,9 @@ def _ordered_tables(structure: Structure, report: Report) -> list[TableDraft]:
 
 def _tell_cycles(parents: dict[str, str | None], report: Report) -> None:
     """Tell each circle of parents once, and cut it open."""
-    for start in parents:
+    for start, first in list(parents.items()):
         chain = [start]
-        parent = parents[start]
+        parent = first
         while parent is not None and parent not in chain:
             chain.append(parent)
             parent = parents[parent]
@@ -172,30 +183,31 @@ class _Columns:
     def fill(self) -> None:
         table, items = self._table, self._table.model.items
         _tell_equal_names(table.model.columns, self._location, "column", self._report)
-        table.damaged = self._has_damage()
+        self._note_damage()
         for name, model in table.model.columns.items():
             self._add(name, model, (*self._location, name))
         if items is not None:
             self._add_item_columns()
         if not any(column.origin is Origin.PARENT for column in table.columns):
             self._add_parent_key()
-        if not table.columns and not table.damaged:
+        if not table.columns and not table.is_damaged:
             self._report.mistake(table.location, f"table {table.name!r} has no columns", at_key=True)
         self._settle_primary_key()
 
-    def _has_damage(self) -> bool:
-        prefix = self._location
-        return any(
-            place == self._table.location or place[: len(prefix)] == prefix and len(place) <= len(prefix) + 1
-            for place in self._structure.damaged
-        )
+    def _note_damage(self) -> None:
+        depth = len(self._location)
+        for place in self._structure.damaged:
+            if place == self._location:
+                self._table.lost_all_columns = True
+            elif place[:depth] == self._location and len(place) == depth + 1:
+                self._table.lost_columns.add(str(place[-1]))
 
     # ------------------------------------------------------------------ which columns
 
     def _add(self, name: str, model: ColumnModel, location: Location) -> None:
         origin, word = self._origin(name, model, location)
         if origin is None:
-            self._table.damaged = True
+            self._table.lost_columns.add(name)
             return
         column = ColumnDraft(name, model, location, origin, word)
         self._table.columns.append(column)
@@ -252,7 +264,7 @@ class _Columns:
                     theirs.type,
                     theirs.nullable,
                     index,
-                )  # fmt: skip
+                )
             )
         self._table.columns[:0] = carried
 
@@ -353,7 +365,7 @@ class _Columns:
             return
         index = parent.column_index(column.word)
         if index is None:
-            if not parent.damaged:
+            if not parent.has_lost(column.word):
                 known = suggest(column.word, (c.name for c in parent.columns))
                 self._report.mistake(at, f"the parent {parent.name!r} has no column {column.word!r}{known}")
             return
@@ -425,7 +437,7 @@ class _Columns:
             at = (*table.location, "primary_key", position)
             index = table.column_index(name)
             if index is None:
-                if not table.damaged:
+                if not table.has_lost(name):
                     known = suggest(name, (c.name for c in table.columns))
                     self._report.mistake(at, f"primary key column {name!r} is not mapped{known}")
             elif index in key:

@@ -20,7 +20,8 @@ from xml_extractor.contract.types import INTEGER_RANGES, MONEY_RANGES, Family, S
 
 _BITS: Final = {"0": False, "1": True, "false": False, "true": True}
 _MOMENT: Final = re.compile(
-    r"(?:(?P<date>\d{4}-\d{2}-\d{2}))?(?:[T ])?(?:(?P<time>\d{2}:\d{2}(?::\d{2})?)(?:\.(?P<fraction>\d{1,9}))?)?"
+    r"(?:(?P<date>\d{4}-\d{2}-\d{2}))?(?:[T ])?"
+    r"(?:(?P<time>\d{2}:\d{2}(?::\d{2})?)(?:\.(?P<fraction>\d{1,9}))?)?"
     r"(?P<zone>Z|[+-]\d{2}:\d{2})?"
 )
 

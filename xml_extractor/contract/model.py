@@ -67,7 +67,7 @@ class SourceModel(Model):
 
     name: Text | None = Field(
         None,
-        description="What the ledger calls this source. Left out: database and table. `--source-name` wins over it.",
+        description="What the ledger calls this source. Left out: database and table. `--source-name` wins.",
         examples=["lending"],
     )
     table: TableName = Field(
@@ -208,7 +208,7 @@ def _as_steps(value: Any) -> Any:
 
 
 class ColumnModel(Model):
-    """One column: where its value comes from (one of `from`, `expr`, `value`, `xml`, `server_generated`) and how it is converted."""
+    """One column: where its value comes from and how it is converted."""
 
     description: str | None = Field(None, description="A note for readers.")
     from_: Strings | None = Field(
@@ -265,7 +265,7 @@ class ColumnModel(Model):
     )
     default_makes_row: Flag = Field(
         False,
-        description="With the table's `drop_empty`: whether the default alone is reason enough to keep a row.",
+        description="With the table's `drop_empty`: whether the default alone makes a row.",
         examples=[True],
     )
     enum: Text | None = Field(
@@ -285,7 +285,7 @@ class ColumnModel(Model):
     )
     format: Strings | None = Field(
         None,
-        description="`strptime` format of a date or time, or a list that is tried in order. Left out: ISO 8601.",
+        description="`strptime` format of a date or time, or a list tried in order. Left out: ISO 8601.",
         examples=["%d.%m.%Y", ["%m/%d/%Y", "%Y%m%d"]],
     )
     pick: Literal["first", "last", "join"] | None = Field(
@@ -326,8 +326,8 @@ class ColumnModel(Model):
     rounding: Literal["reject", "half_up", "half_even", "down"] = Field(
         "reject",
         description=(
-            "Digits beyond the type's scale: `reject` the document, or round half away from zero "
-            "(`half_up`, as SQL Server does), half to even, or towards zero (`down`)."
+            "Digits beyond the type's scale (of a second, too): `reject` the document, or round half away "
+            "from zero (`half_up`, as SQL Server does), half to even, or towards zero (`down`)."
         ),
         examples=["half_up"],
     )
@@ -342,7 +342,7 @@ class ColumnModel(Model):
     default_zone: str | None = Field(
         None,
         pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$",
-        description="datetimeoffset: the zone of a value that names none. Left out: the document is rejected.",
+        description="datetimeoffset: the zone of a value without one. Left out: the document is rejected.",
         examples=["+00:00"],
     )
     binary: Literal["base64", "hex"] = Field(
@@ -376,7 +376,7 @@ class PreferModel(Model):
     column: Name = Field(description="The column looked at.", examples=["role"])
     values: tuple[Scalar, ...] = Field(
         min_length=1,
-        description="Its values, most preferred first; a row with a value not listed comes after all that are.",
+        description="Its values, most preferred first; rows with others come after these.",
         examples=[["PRIMARY", "JOINT"]],
     )
 
@@ -445,7 +445,7 @@ class TableModel(Model):
     )
     drop_empty: Flag = Field(
         False,
-        description="Leave out rows in which only keys, positions, the parent's columns and defaults are filled.",
+        description="Leave out rows in which only keys, positions, parent's columns and defaults are filled.",
         examples=[True],
     )
     columns: dict[Name, ColumnModel] = Field(
@@ -472,7 +472,7 @@ class ContractModel(Model):
     source: SourceModel = Field(description="The table that documents are read from.")
     document: DocumentModel = Field(description="Which documents the contract is for.")
     stage: StageModel = Field(
-        default_factory=StageModel, description="How files become rows of the source table."
+        default=StageModel(record=None, key=None), description="How files become rows of the source table."
     )
     collation: Literal["default", "binary"] = Field(
         "default",

@@ -100,10 +100,7 @@ class PathContext:
         """Return the XPath node test (with its predicate, where needed) for a name."""
         prefix, _, local = name.rpartition(":")
         axis = "@" if attribute else ""
-        if prefix:
-            uri = self._uri(prefix, offset)
-        else:
-            uri = "" if attribute else self.namespaces.get("", "")
+        uri = self._uri(prefix, offset) if prefix else ("" if attribute else self.namespaces.get("", ""))
         if local == "*" or not self.ignore_case:
             if not prefix and uri:
                 return f"{axis}{self.default_prefix}:{local}"

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Union
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from xml_extractor.contract.expression_functions import FUNCTIONS
 from xml_extractor.contract.model import (
     ColumnModel,
     ContractModel,
@@ -49,18 +50,20 @@ A mapping contract says which documents it is for, where they are read from, and
 they become. It is YAML; JSON, being YAML, is accepted. This page is generated from the models that read it
 (`python -m xml_extractor contract schema` prints the same as a JSON Schema, for editors).
 
-**Scalars are read as they stand.** `yes`, `NO`, `007`, `1.10` and `2024-01-01` are the texts you see, with or
-without quotes; only a plain `null` or `~` is NULL. `true` and `false` are flags where a flag is expected. Texts with
-`@ [ ] { } , : #` in them are best put in quotes. Anchors, aliases and `<<` work; a key given twice is a mistake.
+**Scalars are read as they stand.** `yes`, `NO`, `007`, `1.10` and `2024-01-01` are the texts you see,
+with or without quotes; only a plain `null` or `~` is NULL. `true` and `false` are flags where a flag is
+expected. Texts with `@ [ ] { } , : #` in them are best put in quotes. Anchors, aliases and `<<` work; a
+key given twice is a mistake.
 
-`python -m xml_extractor contract check FILE` lists all mistakes at once, each as `file:line:column: message`.
+`python -m xml_extractor contract check FILE` lists all mistakes at once, each with its file, line and
+column, and the way out.
 """
 
 _PATHS: Final = """\
 ## Paths
 
-A path leads from the row's element (for a root table without `rows`, the document's root element) to elements,
-attributes or text.
+A path leads from the row's element (for a root table without `rows`, the document's root element) to
+elements, attributes or text.
 
 | path | finds |
 |---|---|
@@ -75,27 +78,30 @@ attributes or text.
 | `A[@type='X']`, `A[B='x']`, `A[@a='x' and not(@b)]` | those that satisfy a condition (XPath 1.0) |
 | `A[@type='X'][last()]` | the last of those that satisfy a condition |
 
-Paths of child steps only (with an attribute or `text()` at the end) are matched in the one walk over the document and
-cost next to nothing; all others are run as XPath for each row. A path that finds several nodes for one value rejects the
-document unless the column says which to `pick`.
+Paths of child steps only (with an attribute or `text()` at the end) are matched in the one walk over the
+document and cost next to nothing; all others are run as XPath for each row. A path that finds several
+nodes for one value rejects the document unless the column says which to `pick`.
 """
 
 _COLUMNS: Final = """\
-A column has exactly one origin: `from`, `expr`, `value`, `xml` or `server_generated`; the two `into` columns of an
-`items` table have none. A child table without any `$parent` column gets the parent's primary key columns in front,
-under their own names, unless it has columns of these names. An `items` table may leave out its `into` columns (then
-the name is a varchar as long as the longest name, the value nvarchar(max)) and, without `rows`, its primary key (then
-the parent's key and the name).
+A column has exactly one origin: `from`, `expr`, `value`, `xml` or `server_generated`; the two `into`
+columns of an `items` table have none. A child table without any `$parent` column gets the parent's
+primary key columns in front, under their own names, unless it has columns of these names. An `items`
+table may leave out its `into` columns (then the name is a varchar as long as the longest name, the value
+nvarchar(max)) and, without `rows`, its primary key (then the parent's key and the name).
 """
 
 _EXPRESSIONS: Final = """\
 ## Expressions
 
-`expr` and `where` hold the scalar subset of T-SQL, with T-SQL's meaning. Bare names are columns of the row, in any
-order; `table.column` is a column of an ancestor's row. The document is reached by `path('…')`, which is text, or
-`path('…', 'type')`. The condition under `document` comes before any row and knows `path` only. An `expr` is assigned to
-its column as in T-SQL: decimals are rounded to the column's scale, text that is too long is an error.
-"""
+`expr` and `where` hold the scalar subset of T-SQL, with T-SQL's meaning. Bare names are columns of the
+row, in any order; `table.column` is a column of an ancestor's row. The document is reached by
+`path('…')`, which is text, or `path('…', 'type')`. The condition under `document` comes before any row
+and knows `path` only. An `expr` is assigned to its column as in T-SQL: decimals are rounded to the
+column's scale, text that is too long is an error.
+
+Operators: `+ - * / %`, `= <> < > <= >=`, `AND OR NOT`, `IN`, `BETWEEN`, `LIKE … ESCAPE`,
+`IS [NOT] NULL`, `CASE`. Functions: """
 
 
 def contract_schema() -> dict[str, Any]:
@@ -116,8 +122,9 @@ def contract_reference_markdown() -> str:
         if model is ColumnModel:
             parts.append(_COLUMNS)
         parts.append(_table(model))
-    parts += [_PATHS, _EXPRESSIONS]
-    return "\n".join(parts)
+    functions = ", ".join(f"`{name}`" for name in sorted(FUNCTIONS))
+    parts += [_PATHS, f"{_EXPRESSIONS}{functions}."]
+    return "\n".join(parts) + "\n"
 
 
 def _docstring(model: type[BaseModel]) -> str:
@@ -141,9 +148,9 @@ def _table(model: type[BaseModel]) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    if field.is_required() or field.default in (None, (), "") or field.default_factory is not None:
-        return ""
     default = field.default
+    if field.is_required() or field.default_factory is not None or not isinstance(default, (bool, str)):
+        return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 

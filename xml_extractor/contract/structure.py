@@ -91,13 +91,7 @@ def _real_location(location: Location, data: Any) -> Location:
     result: list[str | int] = []
     node = data
     for part in location:
-        if (
-            isinstance(node, dict)
-            and part in node
-            or isinstance(node, list)
-            and isinstance(part, int)
-            and part < len(node)
-        ):
+        if _has(node, part):
             node = node[part]
         elif part == location[-1] and isinstance(node, dict) and part != "[key]":
             pass  # a missing key
@@ -219,6 +213,9 @@ def _repair(data: Any, details: ErrorDetails, location: Location, damaged: set[L
         if isinstance(location[-1], str):
             _remove(data, location)
             return
+        if location[-2:-1] == ("apply",):
+            _put(data, location, "trim")  # so that the steps beside it keep their places
+            return
         location = location[:-1]  # an item of a list: take out the whole list
 
 
@@ -230,20 +227,19 @@ def _remove(data: Any, location: Location) -> None:
 
 def _put(data: Any, location: Location, value: Any) -> None:
     node = _node(data, location[:-1])
-    if isinstance(node, dict):
+    if isinstance(node, dict) or _has(node, location[-1]):
         node[location[-1]] = value
 
 
 def _node(data: Any, location: Location) -> Any:
     for part in location:
-        if (
-            isinstance(data, dict)
-            and part in data
-            or isinstance(data, list)
-            and isinstance(part, int)
-            and part < len(data)
-        ):
-            data = data[part]
-        else:
+        if not _has(data, part):
             return None
+        data = data[part]
     return data
+
+
+def _has(node: Any, part: str | int) -> bool:
+    if isinstance(node, list):
+        return isinstance(part, int) and part < len(node)
+    return isinstance(node, dict) and part in node
