@@ -77,32 +77,36 @@ def _run_load(
 
 def stage(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
     """Put files into the source table."""
+    from xml_extractor.operations import staging
     from xml_extractor.operations.contracts import find_contract
-    from xml_extractor.operations.staging import stage_files
+    from xml_extractor.operations.signals import StopOnSignals
 
-    result = stage_files(
-        databases(settings).source, find_contract(settings.contract), arguments.paths,
-        statement_seconds=settings.statement_seconds,
-    )  # fmt: skip
+    where = databases(settings)
+    with StopOnSignals():
+        summary = staging.stage_files(
+            where, find_contract(settings.contract), arguments.paths,
+            statement_seconds=settings.statement_seconds,
+        )  # fmt: skip
     if arguments.json:
-        output.json(result.to_json())
+        output.json(staging.stage_json(summary))
     else:
-        for line in result.lines():
+        for line in staging.stage_lines(summary):
             output.line(line)
-    return result.exit_code
+    return staging.exit_code(summary)
 
 
 def sample(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
     """Write synthetic loan applications."""
+    from xml_extractor.operations import staging
     from xml_extractor.operations.contracts import find_contract
-    from xml_extractor.operations.staging import write_sample_documents
+    from xml_extractor.operations.signals import StopOnSignals
 
-    if arguments.documents < 0:
-        raise UsageError(f"--documents {arguments.documents}: give a whole number, 0 or more")
-    added = write_sample_documents(
-        databases(settings).source, find_contract(settings.contract), arguments.documents, arguments.seed,
-        statement_seconds=settings.statement_seconds,
-    )  # fmt: skip
+    where = databases(settings)
+    with StopOnSignals():
+        added = staging.write_sample(
+            where, find_contract(settings.contract), arguments.documents, arguments.seed,
+            statement_seconds=settings.statement_seconds,
+        )  # fmt: skip
     if arguments.json:
         output.json({"documents": arguments.documents, "added": added, "seed": arguments.seed})
     else:
@@ -149,7 +153,7 @@ def contract_ddl(arguments: argparse.Namespace, _settings: Settings, output: Out
 
 def contract_schema(_arguments: argparse.Namespace, _settings: Settings, output: Output) -> ExitCode:
     """Print the JSON Schema of contracts."""
-    from xml_extractor.contract import json_schema
+    from xml_extractor.contract import contract_schema as json_schema
 
     output.json(json_schema())
     return ExitCode.OK
