@@ -1,0 +1,390 @@
+"""One walk over a parsed document that gathers every raw text the plan wants.
+
+For each scope of the plan there is a trie of child element names.  The walk goes down only where a trie
+leads, and leaves one *frame* per scope element: a plain list, because a row's way through the mapper is
+short and every attribute access on it would show in the figures.  The members of a frame are
+
+* ``0 … n-1``: the scope's captures, raw text or ``None``;
+* ``n + SEVERAL``: ``None``, or the set of captures for which several nodes were found where only one may be;
+* ``n + POSITION``, ``n + PARENT_POSITION``: as in :class:`~xml_extractor.contract.plan.Scope`;
+* ``n + NESTED``: elements found by ``recurse`` while the frame is filled, ``None`` afterwards;
+* ``n + CHILDREN …``: per child scope, the list of its frames, or ``None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from lxml import etree
+
+from xml_extractor.contract.plan import Capture, Leaf, Path, Pick, Plan
+
+SEVERAL: Final = 0
+POSITION: Final = 1
+PARENT_POSITION: Final = 2
+NESTED: Final = 3
+CHILDREN: Final = 4
+
+ScopeFrame = list[Any]
+Element = etree._Element
+_Lookup = Callable[[str], Any]
+_Handler = Callable[[ScopeFrame, Element], None]
+
+_BLANKS: Final = " \t\r\n"
+
+
+def string_value(element: Element) -> str:
+    """Return all text inside the element, as XPath's string() does."""
+    if len(element):
+        return "".join(element.itertext())  # type: ignore[arg-type]  # only str without comments and the like
+    return element.text or ""
+
+
+def own_text(element: Element) -> str | None:
+    """Return the element's text without that of its children; ``None`` where it has no text at all."""
+    if not len(element):
+        return element.text
+    parts = [part for part in (element.text, *(child.tail for child in element)) if part is not None]
+    return "".join(parts) if parts else None
+
+
+def serialised(element: Element) -> str:
+    """Return the element as XML text, without what follows it."""
+    return etree.tostring(element, encoding="unicode", with_tail=False)
+
+
+_TAKERS: Final[dict[Leaf, Callable[[Element], str | None]]] = {
+    Leaf.TEXT: string_value,
+    Leaf.OWN_TEXT: own_text,
+    Leaf.XML: serialised,
+}
+
+
+class _Node:
+    """A trie node while the tries are being built."""
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.text_slot: int | None = None
+        self.attributes: list[tuple[str, int]] = []
+        self.handlers: list[_Handler] = []
+        self.scopes: list[tuple[ScopeWalker, int]] = []
+
+    def descend(self, steps: Iterable[str]) -> _Node:
+        node = self
+        for step in steps:
+            node = node.children.setdefault(step, _Node())
+        return node
+
+
+class ScopeWalker:
+    """Makes and fills the frames of one scope.  Not thread-safe (compiled XPath is not)."""
+
+    def __init__(self, plan: Plan, index: int, child_scopes: Sequence[tuple[int, ScopeWalker]]) -> None:
+        scope = plan.scopes[index]
+        self.size = size = len(scope.captures)
+        self.template: ScopeFrame = [None] * (size + CHILDREN + len(child_scopes))
+        self.child_slots = {child: size + CHILDREN + i for i, (child, _) in enumerate(child_scopes)}
+        self._ignore_case = plan.ignore_case
+        self._namespaces = dict(plan.namespaces)
+        self._joins: list[tuple[int, str]] = []
+        self._complex: list[_Handler] = []
+        root = _Node()
+        for slot, capture in enumerate(scope.captures):
+            self._add_capture(root, slot, capture)
+        for child, walker in child_scopes:
+            path = plan.scopes[child].path
+            assert path is not None
+            if path.is_complex:
+                self._complex.append(self._complex_scope(path, walker, self.child_slots[child]))
+            else:
+                root.descend(path.steps).scopes.append((walker, self.child_slots[child]))
+        self._recurse_xpath: Callable[[Element], list[Any]] | None = None
+        if scope.recurse is not None:
+            if scope.recurse.is_complex:
+                self._recurse_xpath = self._xpath(scope.recurse)
+            else:
+                root.descend(scope.recurse.steps).handlers.append(self._remember)
+        self.is_recursive = scope.recurse is not None
+        self.root = root
+        # What the scope's own element gives, apart from its children.
+        self.attributes = tuple(root.attributes)
+        self.text_slot = root.text_slot
+        self.handlers = tuple(root.handlers)
+        self.own_scopes = tuple(root.scopes)
+        self.lookup = self._lookup_of(root)
+        self.has_more = bool(
+            self.handlers or self.own_scopes or self._complex or self._joins or self.is_recursive
+        )
+
+    # ---- building
+
+    def _add_capture(self, root: _Node, slot: int, capture: Capture) -> None:
+        path = capture.path
+        if path.is_complex:
+            self._complex.append(self._complex_capture(slot, capture))
+            if capture.pick is Pick.JOIN:
+                self._joins.append((slot, capture.separator))
+            return
+        node = root.descend(path.steps)
+        if path.leaf is Leaf.ATTRIBUTE:
+            assert path.attribute is not None
+            if capture.pick is Pick.ONLY and not self._ignore_case:
+                node.attributes.append((path.attribute, slot))
+                return
+        elif path.leaf is Leaf.TEXT and capture.pick is Pick.ONLY and node.text_slot is None:
+            node.text_slot = slot
+            return
+        store = self._storer(slot, capture)
+        if capture.pick is Pick.JOIN:
+            self._joins.append((slot, capture.separator))
+        if path.leaf is Leaf.ATTRIBUTE:
+            node.handlers.append(self._attribute_handler(path.attribute or "", store))
+        else:
+            node.handlers.append(_element_handler(_TAKERS[path.leaf], store))
+
+    def _storer(self, slot: int, capture: Capture) -> Callable[[ScopeFrame, str], None]:
+        """Return the function that takes one more node's text into the frame, as ``pick`` says."""
+        skip_blank = capture.blank_is_absent
+        size = self.size
+
+        def store_only(frame: ScopeFrame, text: str) -> None:
+            if frame[slot] is None:
+                frame[slot] = text
+            else:
+                mark_several(frame, size, slot)
+
+        def store_first(frame: ScopeFrame, text: str) -> None:
+            if frame[slot] is None and not (skip_blank and not text.strip(_BLANKS)):
+                frame[slot] = text
+
+        def store_last(frame: ScopeFrame, text: str) -> None:
+            if not (skip_blank and not text.strip(_BLANKS)):
+                frame[slot] = text
+
+        def store_join(frame: ScopeFrame, text: str) -> None:
+            if skip_blank and not text.strip(_BLANKS):
+                return
+            if frame[slot] is None:
+                frame[slot] = [text]  # joined when the frame is full
+            else:
+                frame[slot].append(text)
+
+        return {
+            Pick.ONLY: store_only,
+            Pick.FIRST: store_first,
+            Pick.LAST: store_last,
+            Pick.JOIN: store_join,
+        }[capture.pick]
+
+    def _attribute_handler(self, name: str, store: Callable[[ScopeFrame, str], None]) -> _Handler:
+        if not self._ignore_case:
+
+            def handle(frame: ScopeFrame, element: Element) -> None:
+                value = element.get(name)
+                if value is not None:
+                    store(frame, value)
+
+            return handle
+
+        def handle_any_case(frame: ScopeFrame, element: Element) -> None:
+            for found, value in element.items():
+                if found.lower() == name:
+                    store(frame, value)
+
+        return handle_any_case
+
+    def _xpath(self, path: Path) -> Callable[[Element], list[Any]]:
+        assert path.xpath is not None
+        # Plans hold paths that select nodes only, so the answer is always a list.
+        return etree.XPath(path.xpath, namespaces=self._namespaces, smart_strings=False)  # type: ignore[return-value]
+
+    def _complex_capture(self, slot: int, capture: Capture) -> _Handler:
+        find = self._xpath(capture.path)
+        store = self._storer(slot, capture)
+        if capture.path.leaf is Leaf.ATTRIBUTE:
+
+            def handle_attributes(frame: ScopeFrame, element: Element) -> None:
+                for value in find(element):
+                    store(frame, value)
+
+            return handle_attributes
+        take = _TAKERS[capture.path.leaf]
+
+        def handle_elements(frame: ScopeFrame, element: Element) -> None:
+            for found in find(element):
+                value = take(found)
+                if value is not None:
+                    store(frame, value)
+
+        return handle_elements
+
+    def _complex_scope(self, path: Path, walker: ScopeWalker, slot: int) -> _Handler:
+        find = self._xpath(path)
+
+        def handle(frame: ScopeFrame, element: Element) -> None:
+            for found in find(element):
+                walker.enter(frame, found, slot)
+
+        return handle
+
+    def _remember(self, frame: ScopeFrame, element: Element) -> None:
+        place = self.size + NESTED
+        if frame[place] is None:
+            frame[place] = [element]
+        else:
+            frame[place].append(element)
+
+    def _lookup_of(self, node: _Node) -> _Lookup | None:
+        """Turn the nodes below into ``name → (text slot or None, rest or None)``."""
+        if not node.children:
+            return None
+        table: dict[str, Any] = {}
+        for name, child in node.children.items():
+            lookup = self._lookup_of(child)
+            scopes = tuple(child.scopes)
+            rest = None
+            if lookup is not None or child.attributes or child.handlers or scopes:
+                # One scope that begins here is by far the most frequent case and gets a member of its own.
+                first = scopes[0] if scopes else None
+                rest = (first, lookup, tuple(child.attributes), tuple(child.handlers), scopes[1:])
+            table[name] = (child.text_slot, rest)
+        get = table.get
+        if not self._ignore_case:
+            return get
+        return lambda tag: get(tag.lower())
+
+    # ---- walking
+
+    def root_frame(self, root: Element) -> ScopeFrame:
+        """Return the frame of the document's root element, with all frames below it."""
+        frame = self.template[:]
+        frame[self.size + POSITION] = 1
+        self._fill(frame, root)
+        return frame
+
+    def enter(self, parent: ScopeFrame, element: Element, slot: int) -> None:
+        """Make the frame of one element of this scope and put it into its parent's list."""
+        frame = self.template[:]
+        siblings = parent[slot]
+        if siblings is None:
+            siblings = parent[slot] = []
+        siblings.append(frame)
+        frame[self.size + POSITION] = len(siblings)
+        self._fill(frame, element)
+        if self.is_recursive:
+            seen = {element} if self._recurse_xpath is not None else None
+            self._enter_nested(frame, element, siblings, seen)
+
+    def _enter_nested(
+        self, outer: ScopeFrame, element: Element, siblings: list[ScopeFrame], seen: set[Element] | None
+    ) -> None:
+        """Make the frames of the elements that ``recurse`` finds below one element, in document order.
+
+        ``seen`` (complex paths only) keeps a path such as ``..`` from going round for ever.
+        """
+        place = self.size + NESTED
+        if seen is None:
+            nested = outer[place]
+            outer[place] = None
+        else:
+            assert self._recurse_xpath is not None
+            nested = [found for found in self._recurse_xpath(element) if found not in seen]
+            seen.update(nested)
+        for found in nested or ():
+            frame = self.template[:]
+            siblings.append(frame)
+            frame[self.size + POSITION] = len(siblings)
+            frame[self.size + PARENT_POSITION] = outer[self.size + POSITION]
+            self._fill(frame, found)
+            self._enter_nested(frame, found, siblings, seen)
+
+    def _fill(self, frame: ScopeFrame, element: Element) -> None:
+        for name, slot in self.attributes:
+            frame[slot] = element.get(name)
+        if self.text_slot is not None:
+            text = element.text
+            frame[self.text_slot] = (text or "") if not len(element) else "".join(element.itertext())  # type: ignore[arg-type]
+        if self.lookup is not None:
+            _walk(self.size, frame, element, self.lookup)
+        if self.has_more:
+            self._fill_more(frame, element)
+
+    def _fill_more(self, frame: ScopeFrame, element: Element) -> None:
+        for handle in self.handlers:
+            handle(frame, element)
+        for walker, slot in self.own_scopes:
+            walker.enter(frame, element, slot)
+        for handle in self._complex:
+            handle(frame, element)
+        for slot, separator in self._joins:
+            if frame[slot] is not None:
+                frame[slot] = separator.join(frame[slot])
+
+
+def mark_several(frame: ScopeFrame, size: int, slot: int) -> None:
+    """Remember that a capture which may have one node has found another; the first one stays."""
+    if frame[size + SEVERAL] is None:
+        frame[size + SEVERAL] = {slot}
+    else:
+        frame[size + SEVERAL].add(slot)
+
+
+def _element_handler(
+    take: Callable[[Element], str | None], store: Callable[[ScopeFrame, str], None]
+) -> _Handler:
+    def handle(frame: ScopeFrame, element: Element) -> None:
+        value = take(element)
+        if value is not None:
+            store(frame, value)
+
+    return handle
+
+
+def _walk(size: int, frame: ScopeFrame, element: Element, lookup: _Lookup) -> None:
+    """Look at each child once; this loop is where a mapped document's time goes."""
+    for child in element:
+        found = lookup(child.tag)
+        if found is None:
+            continue
+        text_slot, rest = found
+        if text_slot is not None:
+            if frame[text_slot] is not None:
+                mark_several(frame, size, text_slot)
+            elif len(child):
+                frame[text_slot] = "".join(child.itertext())  # type: ignore[arg-type]
+            else:
+                frame[text_slot] = child.text or ""
+        if rest is None:
+            continue
+        first_scope, inner, attributes, handlers, scopes = rest
+        if first_scope is not None:
+            walker, slot = first_scope
+            walker.enter(frame, child, slot)
+        if inner is not None:
+            _walk(size, frame, child, inner)
+        for name, attribute_slot in attributes:
+            value = child.get(name)
+            if value is not None:
+                if frame[attribute_slot] is None:
+                    frame[attribute_slot] = value
+                else:
+                    mark_several(frame, size, attribute_slot)
+        for handle in handlers:
+            handle(frame, child)
+        for walker, slot in scopes:
+            walker.enter(frame, child, slot)
+
+
+def scope_walkers(plan: Plan) -> list[ScopeWalker]:
+    """Return a walker per scope of the plan; the first one starts at the document's root.
+
+    Raises:
+        lxml.etree.XPathSyntaxError: a complex path of the plan is no XPath.
+    """
+    walkers: dict[int, ScopeWalker] = {}
+    for index in reversed(range(len(plan.scopes))):  # parents come first, so children are ready before them
+        children = [(i, walkers[i]) for i, scope in enumerate(plan.scopes) if scope.parent == index]
+        walkers[index] = ScopeWalker(plan, index, children)
+    return [walkers[index] for index in range(len(plan.scopes))]

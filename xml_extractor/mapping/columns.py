@@ -1,0 +1,338 @@
+"""One function per column that computes its value for a row, with nothing assumed and nothing shared.
+
+This is the careful way: rows that are in order take the short cuts of
+:mod:`xml_extractor.mapping.rows`, which must give the same values.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, Final
+
+from lxml import etree
+
+from xml_extractor.contract.expression import ColumnRef, Convert, Expression, PathRef, walk
+from xml_extractor.contract.plan import Column, OnError, Rounding, SourceKind
+from xml_extractor.contract.types import Family, Value
+from xml_extractor.mapping.captures import PARENT_POSITION, POSITION, SEVERAL, ScopeFrame
+from xml_extractor.mapping.conversion import (
+    constant_value,
+    missing_value,
+    strict_converter,
+)
+from xml_extractor.mapping.conversion_error import ConversionError, OverflowConversionError
+from xml_extractor.mapping.evaluation_error import EvaluationError
+from xml_extractor.mapping.expression_runtime import Environment, Frame, compile_expression
+from xml_extractor.mapping.numbers import XML_BLANKS, decimal_fitter
+from xml_extractor.mapping.records import SourceDocument
+from xml_extractor.mapping.texts import binary_fitter, text_converter
+
+_OVERFLOW_CODES: Final = frozenset({"overflow", "out_of_range", "too_long"})
+
+
+class DocumentContext:
+    """What the rows of one document share while they are made."""
+
+    __slots__ = ("current_rows", "document", "expression_frame", "root", "rows", "truncated", "where_dropped")
+
+    def __init__(self, document: SourceDocument, root: etree._Element, table_count: int) -> None:
+        self.document = document
+        self.root = root
+        self.rows: tuple[list[tuple[Value, ...]], ...] = tuple([] for _ in range(table_count))
+        self.current_rows: list[Sequence[Value]] = [()] * table_count
+        """Per table, the row below which rows are being made: parents and further ancestors."""
+        self.expression_frame = Frame(ancestor_rows=self.current_rows)
+        self.truncated = 0
+        self.where_dropped = False
+
+
+@dataclass(slots=True)
+class RowContext:
+    """What a column can see of the row that is being made."""
+
+    document: DocumentContext
+    frame: ScopeFrame
+    size: int  # number of captures: where the frame's other members begin
+    parent_row: Sequence[Value]
+    values: list[Value]
+    item: tuple[str, int] | None = None  # name and capture of the named item that the row is for
+
+
+Compute = Callable[[RowContext], Value]
+"""Raises ConversionError (OverflowConversionError among them) or EvaluationError."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledColumn:
+    """A column ready to be computed.
+
+    ``missing`` is the value where the source is absent, before ``default`` comes in; ``captures`` are all
+    captures that the column reads, ``columns`` the columns of its own row.
+    """
+
+    index: int
+    column: Column
+    compute: Compute
+    missing: Value
+    default: Value
+    captures: frozenset[int]
+    columns: frozenset[int]
+
+
+def compile_column(index: int, column: Column, environment: Environment) -> CompiledColumn:
+    """Compile one column of a plan.
+
+    Raises:
+        ValueError: the contract holds a constant, default or enum value that does not fit the type, or
+            names a plug-in that cannot be imported.
+    """
+    source, conversion = column.source, column.conversion
+    missing: Value = None
+    captures = frozenset(source.captures)
+    columns: frozenset[int] = frozenset()
+    if source.kind is SourceKind.EXPRESSION:
+        assert source.expression is not None
+        captures = expression_captures(source.expression)
+        columns = expression_columns(source.expression)
+    elif source.kind is not SourceKind.PARENT:
+        missing = missing_value(conversion)
+    default = None if column.default is None else constant_value(conversion, column.default)
+    compute = _COMPILERS[source.kind](column, missing, environment)
+    return CompiledColumn(index, column, compute, missing, default, captures, columns)
+
+
+def expression_captures(expression: Expression) -> frozenset[int]:
+    """Return the captures that an expression reads."""
+    return frozenset(node.capture for node in walk(expression) if isinstance(node, PathRef))
+
+
+def expression_columns(expression: Expression) -> frozenset[int]:
+    """Return the columns of its own row that an expression reads."""
+    return frozenset(
+        node.column for node in walk(expression) if isinstance(node, ColumnRef) and node.table is None
+    )
+
+
+def several_nodes() -> ConversionError:
+    """The error for a path that found more than one node for one value."""
+    return ConversionError(
+        "several_nodes",
+        "the path finds several nodes for one value; state `pick` for the column if that may be",
+    )
+
+
+# ------------------------------------------------------------------------------------------ by kind
+
+
+def _from_captures(column: Column, missing: Value, _: Environment) -> Compute:
+    convert = strict_converter(column.conversion)
+    slots = column.source.captures
+
+    def compute(row: RowContext) -> Value:
+        frame = row.frame
+        several = frame[row.size + SEVERAL]
+        raw: str | None = None
+        for slot in slots:
+            text = frame[slot]
+            if text is None:
+                continue
+            if several is not None and slot in several:
+                raise several_nodes()
+            if text.strip(XML_BLANKS):
+                raw = text
+                break
+            if raw is None:
+                raw = text
+        return missing if raw is None else convert(raw)
+
+    return compute
+
+
+def _from_text(column: Column, missing: Value, read: Callable[[RowContext], str | None]) -> Compute:
+    convert = strict_converter(column.conversion)
+
+    def compute(row: RowContext) -> Value:
+        raw = read(row)
+        return missing if raw is None else convert(raw)
+
+    return compute
+
+
+def _key(column: Column, missing: Value, _: Environment) -> Compute:
+    return _from_text(column, missing, lambda row: str(row.document.document.key))
+
+
+def _source_column(column: Column, missing: Value, _: Environment) -> Compute:
+    place = column.source.source_column
+    assert place is not None
+    convert = strict_converter(column.conversion)
+    is_binary = column.type.family is Family.BINARY
+
+    def compute(row: RowContext) -> Value:
+        value = row.document.document.columns[place]
+        if is_binary and isinstance(value, (bytes, bytearray, memoryview)):
+            return binary_fitter(column.type)(bytes(value))
+        text = source_text(value)
+        return missing if text is None else convert(text)
+
+    return compute
+
+
+def source_text(value: Any) -> str | None:
+    """Write a value of the source row, as a driver gave it, in the form that conversions read."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, (int, uuid.UUID)):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            raise ConversionError(
+                "not_convertible", "the source column holds bytes that are no text"
+            ) from None
+    raise ConversionError(
+        "not_convertible", f"the source column holds a {type(value).__name__}, which is not supported"
+    )
+
+
+def document_text(document: SourceDocument, root: etree._Element) -> str:
+    """Return the whole document as text: as it stands, or, from bytes, as the parser understood it."""
+    if isinstance(document.content, str):
+        return document.content.lstrip("\ufeff")
+    return etree.tostring(root, encoding="unicode")
+
+
+def _document(column: Column, missing: Value, _: Environment) -> Compute:
+    return _from_text(column, missing, lambda row: document_text(row.document.document, row.document.root))
+
+
+def _parent(column: Column, missing: Value, _: Environment) -> Compute:
+    place = column.source.parent_column
+    assert place is not None
+    return lambda row: row.parent_row[place]
+
+
+def _frame_number(column: Column, missing: Value, member: int) -> Compute:
+    def read(row: RowContext) -> str | None:
+        number = row.frame[row.size + member]
+        return None if number is None else str(number)
+
+    return _from_text(column, missing, read)
+
+
+def _position(column: Column, missing: Value, _: Environment) -> Compute:
+    return _frame_number(column, missing, POSITION)
+
+
+def _parent_position(column: Column, missing: Value, _: Environment) -> Compute:
+    return _frame_number(column, missing, PARENT_POSITION)
+
+
+def _constant(column: Column, missing: Value, _: Environment) -> Compute:
+    text = column.source.constant
+    value = None if text is None else constant_value(column.conversion, text)
+    return lambda row: value
+
+
+def _item_name(column: Column, missing: Value, _: Environment) -> Compute:
+    return _from_text(column, missing, lambda row: None if row.item is None else row.item[0])
+
+
+def _item_value(column: Column, missing: Value, _: Environment) -> Compute:
+    def read(row: RowContext) -> str | None:
+        if row.item is None:
+            return None
+        slot = row.item[1]
+        several = row.frame[row.size + SEVERAL]
+        if several is not None and slot in several:
+            raise several_nodes()
+        raw: str | None = row.frame[slot]
+        return raw
+
+    return _from_text(column, missing, read)
+
+
+def _expression(column: Column, missing: Value, environment: Environment) -> Compute:
+    expression, conversion = column.source.expression, column.conversion
+    assert expression is not None
+    fit: Callable[[Any], Value] | None = None
+    if isinstance(expression, Convert) and expression.assignment and expression.operand.type is not None:
+        # The assignment knows T-SQL's rules only; what the column states beyond them is done here.
+        source = expression.operand.type
+        if (
+            conversion.on_overflow is OnError.TRUNCATE
+            and source.family is Family.TEXT
+            and column.type.family is Family.TEXT
+        ):
+            fit = text_converter(column.type, conversion.code_page)
+        elif (
+            conversion.rounding is not Rounding.REJECT
+            and source.family is Family.DECIMAL
+            and column.type.family is Family.DECIMAL
+        ):
+            fit = decimal_fitter(column.type, conversion.rounding)
+        if fit is not None:
+            expression = expression.operand
+    evaluate = compile_expression(expression, environment)
+    used = expression_captures(expression)
+    empty_is_null = conversion.empty_is_null
+
+    def compute(row: RowContext) -> Value:
+        several = row.frame[row.size + SEVERAL]
+        if several is not None and not used.isdisjoint(several):
+            raise several_nodes()
+        frame = row.document.expression_frame
+        frame.row = row.values
+        frame.captured = row.frame
+        value = evaluate(frame)
+        if value is not None and fit is not None:
+            value = fit(value)
+        return None if empty_is_null and value == "" else value
+
+    return compute
+
+
+_COMPILERS: Final[dict[SourceKind, Callable[[Column, Value, Environment], Compute]]] = {
+    SourceKind.KEY: _key,
+    SourceKind.SOURCE_COLUMN: _source_column,
+    SourceKind.DOCUMENT: _document,
+    SourceKind.PARENT: _parent,
+    SourceKind.POSITION: _position,
+    SourceKind.PARENT_POSITION: _parent_position,
+    SourceKind.CONSTANT: _constant,
+    SourceKind.CAPTURES: _from_captures,
+    SourceKind.EXPRESSION: _expression,
+    SourceKind.ITEM_NAME: _item_name,
+    SourceKind.ITEM_VALUE: _item_value,
+}
+
+
+# ------------------------------------------------------------------------------------------ policies
+
+
+def is_overflow(error: ConversionError | EvaluationError) -> bool:
+    """Whether an error falls under ``on_overflow`` rather than ``on_invalid``."""
+    if isinstance(error, ConversionError):
+        return isinstance(error, OverflowConversionError)
+    return error.code in _OVERFLOW_CODES
+
+
+def is_forgiven(column: Column, error: ConversionError | EvaluationError) -> bool:
+    """Whether the column's policy turns an error that is no overflow into NULL.
+
+    Several nodes for one value are never forgiven: the value may be there, only not known which.
+    """
+    return column.conversion.on_invalid is OnError.NULL and error.code != "several_nodes"

@@ -1,0 +1,78 @@
+"""From a source document to the rows of its tables."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+from lxml import etree
+
+from xml_extractor.contract.plan import Plan
+from xml_extractor.mapping.interpreter import Interpreter
+from xml_extractor.mapping.records import MappedDocument, Rejection, SourceDocument, Stage
+from xml_extractor.mapping.rejection import DocumentRejected, DocumentSkipped
+from xml_extractor.mapping.xml_parser import DocumentParser
+
+__all__ = ["DataMapper", "DocumentRejected", "DocumentSkipped"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class DataMapper:
+    """Parses documents and maps them by a plan.  Not thread-safe: one per worker.
+
+    Args:
+        plan: the compiled contract.
+        load_started_at: what GETUTCDATE() answers, UTC.
+
+    Raises:
+        ValueError: the plan cannot be run here (a plug-in cannot be imported).
+    """
+
+    def __init__(self, plan: Plan, load_started_at: datetime) -> None:
+        self._parser = DocumentParser()
+        self._interpreter = Interpreter(plan, load_started_at)
+        self._logged: set[str] = set()
+
+    def parse(self, document: SourceDocument) -> etree._Element:
+        """Return the document's root element.
+
+        Raises:
+            DocumentRejected: the content is no XML that can be loaded.
+        """
+        try:
+            return self._parser.parse(document.content)
+        except DocumentRejected:
+            raise
+        except Exception as error:  # noqa: BLE001  # one document must never stop a load
+            self._refuse_for(error, Stage.PARSE)
+
+    def map(self, tree: etree._Element, document: SourceDocument) -> MappedDocument:
+        """Return the document's rows, per table in the plan's order.
+
+        Raises:
+            DocumentRejected: something in it cannot be mapped.
+            DocumentSkipped: it is another contract's.
+        """
+        try:
+            return self._interpreter.run(tree, document)
+        except (DocumentRejected, DocumentSkipped):
+            raise
+        except Exception as error:  # noqa: BLE001  # one document must never stop a load
+            self._refuse_for(error, Stage.MAP)
+
+    def _refuse_for(self, error: Exception, stage: Stage) -> NoReturn:
+        """Quarantine a document over a defect of the program: type and place, never the message."""
+        place = "an unknown place"
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames:
+            place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+        what = f"{type(error).__name__} at {place}"
+        if what not in self._logged:
+            self._logged.add(what)
+            _LOG.error("defect of the program while a document was handled (%s): %s", stage.value, what)
+        rejection = Rejection(stage, "internal_error", f"a defect of the program, please report it: {what}")
+        raise DocumentRejected(rejection) from None

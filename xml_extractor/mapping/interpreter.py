@@ -1,0 +1,171 @@
+"""Runs a compiled plan on parsed documents: one walk for the texts, then the tables from the top down."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from lxml import etree
+
+from xml_extractor.contract.plan import Plan
+from xml_extractor.mapping.captures import SEVERAL, ScopeFrame, scope_walkers
+from xml_extractor.mapping.columns import DocumentContext, expression_captures, several_nodes
+from xml_extractor.mapping.conversion import converter
+from xml_extractor.mapping.evaluation_error import EvaluationError
+from xml_extractor.mapping.expression_runtime import Environment, Frame, compile_condition
+from xml_extractor.mapping.records import MappedDocument, Rejection, SourceDocument, Stage
+from xml_extractor.mapping.rejection import DocumentRejected, DocumentSkipped
+from xml_extractor.mapping.rows import TableRows
+from xml_extractor.mapping.unknown_elements import UnknownElements
+
+_DEFAULT_CODE_PAGE: Final = "cp1252"
+
+
+class _TableNode:
+    """A table with its children, and the way from the parent's frame to its own frames."""
+
+    def __init__(self, rows: TableRows, steps: tuple[int, ...]) -> None:
+        self.rows = rows
+        self.index = rows.index
+        self.steps = steps
+        self.children: tuple[_TableNode, ...] = ()
+
+
+class Interpreter:
+    """A plan made ready to run.  Not thread-safe: one per worker.
+
+    Args:
+        plan: the compiled contract.
+        load_started_at: what GETUTCDATE() answers, UTC.
+
+    Raises:
+        ValueError: the plan holds a constant that does not fit its type, or a plug-in that cannot be
+            imported.
+    """
+
+    def __init__(self, plan: Plan, load_started_at: datetime) -> None:
+        self._plan = plan
+        code_pages = {column.conversion.code_page for table in plan.tables for column in table.columns}
+        environment = Environment(
+            load_started_at=load_started_at,
+            converter=converter,
+            code_page=code_pages.pop() if len(code_pages) == 1 else _DEFAULT_CODE_PAGE,
+        )
+        self._ignore_case = plan.ignore_case
+        self._roots = frozenset(plan.roots)
+        self._walkers = scope_walkers(plan)
+        self._root_walker = self._walkers[0]
+        self._where = None
+        self._where_captures: frozenset[int] = frozenset()
+        if plan.document_where is not None:
+            self._where = compile_condition(plan.document_where, environment)
+            self._where_captures = expression_captures(plan.document_where)
+        self._unknown = UnknownElements(plan) if plan.report_unknown else None
+        nodes = [
+            _TableNode(TableRows(plan, index, environment), self._steps(index))
+            for index in range(len(plan.tables))
+        ]
+        for node in nodes:
+            node.children = tuple(n for n in nodes if plan.tables[n.index].parent == node.index)
+        self._top = tuple(n for n in nodes if plan.tables[n.index].parent is None)
+
+    def _steps(self, index: int) -> tuple[int, ...]:
+        """Return the frame members that lead from the parent table's frame to this table's frames."""
+        plan = self._plan
+        table = plan.tables[index]
+        goal = 0 if table.parent is None else plan.tables[table.parent].scope
+        steps: list[int] = []
+        scope = table.scope
+        while scope != goal:
+            parent = plan.scopes[scope].parent
+            assert parent is not None, "a table's scope lies below its parent's"
+            steps.append(self._walkers[parent].child_slots[scope])
+            scope = parent
+        return tuple(reversed(steps))
+
+    def run(self, root: etree._Element, document: SourceDocument) -> MappedDocument:
+        """Map one parsed document.
+
+        Raises:
+            DocumentRejected: something in it cannot be mapped.
+            DocumentSkipped: its root or its ``document.where`` says that it is another contract's.
+        """
+        tag = root.tag.lower() if self._ignore_case else root.tag
+        if tag not in self._roots:
+            raise DocumentSkipped(
+                Rejection(
+                    Stage.MAP,
+                    "other_root",
+                    f"the root element is none of {', '.join(sorted(self._roots))}",
+                )
+            )
+        frame = self._root_walker.root_frame(root)
+        if self._where is not None:
+            self._check_where(frame)
+        context = DocumentContext(document, root, len(self._plan.tables))
+        for node in self._top:
+            self._make(node, _frames(frame, node.steps), context)
+        if not context.where_dropped and not any(context.rows[node.index] for node in self._top):
+            names = ", ".join(node.rows.table.name for node in self._top)
+            raise DocumentRejected(
+                Rejection(
+                    Stage.MAP,
+                    "no_rows",
+                    f"the document gives no row for {names}: the path of `rows` finds no element in it",
+                    table=self._top[0].rows.table.name,
+                )
+            )
+        return MappedDocument(
+            context.rows,
+            context.truncated,
+            () if self._unknown is None else self._unknown.find(root),
+        )
+
+    def _make(self, node: _TableNode, frames: list[ScopeFrame] | None, context: DocumentContext) -> None:
+        if not frames:
+            return
+        kept = node.rows.make(frames, context)
+        out = context.rows[node.index]
+        if not node.children:
+            out.extend([row for row, _ in kept])
+            return
+        for row, frame in kept:
+            out.append(row)
+            for child in node.children:
+                steps = child.steps
+                below = frame[steps[0]] if len(steps) == 1 else _frames(frame, steps)
+                if below:
+                    # Set for every child: a child's own children have left their rows here.
+                    context.current_rows[node.index] = row
+                    self._make(child, below, context)
+
+    def _check_where(self, frame: ScopeFrame) -> None:
+        assert self._where is not None
+        several = frame[self._root_walker.size + SEVERAL]
+        if several is not None and not self._where_captures.isdisjoint(several):
+            fault = several_nodes()
+            raise _where_refused(fault.code, fault.message)
+        try:
+            holds = self._where(Frame([], frame))
+        except EvaluationError as error:
+            raise _where_refused(error.code, error.message) from None
+        if holds is not True:
+            raise DocumentSkipped(
+                Rejection(
+                    Stage.MAP,
+                    "document_where",
+                    f"the contract's condition on the document is not true: {self._plan.document_where_text}",
+                )
+            )
+
+
+def _where_refused(code: str, message: str) -> DocumentRejected:
+    return DocumentRejected(Rejection(Stage.MAP, code, f"the condition `document.where`: {message}"))
+
+
+def _frames(frame: ScopeFrame, steps: tuple[int, ...]) -> list[ScopeFrame]:
+    """Follow the child scopes from one frame, in document order."""
+    found = [frame]
+    for step in steps:
+        found = [below for outer in found if outer[step] is not None for below in outer[step]]
+    return found

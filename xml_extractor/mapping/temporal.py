@@ -1,0 +1,323 @@
+"""Texts to dates and times, in the canonical text forms of :mod:`xml_extractor.contract.types`.
+
+Accepted without a format: ISO 8601 in its extended form, ``YYYY-MM-DD``, ``HH:MM[:SS[.f…]]``, both with
+``T`` or one blank between them, and a zone ``Z`` or ``±HH:MM`` behind.  A date alone is midnight where a
+time is wanted; a date column takes a time only if it is midnight.  Digits of a second beyond those that
+the type holds must be zeros unless the column states a rounding.
+
+``datetime`` holds three hundredths of a second; as SQL Server does, values are rounded to the nearest
+one, shown as .000, .003 or .007, whatever the column states.  ``smalldatetime`` holds minutes; seconds
+must be zero unless the column states a rounding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Final, NamedTuple
+
+from xml_extractor.contract.plan import Conversion, Rounding
+from xml_extractor.contract.types import Family, SqlType, Value
+from xml_extractor.mapping.conversion_error import ConversionError, not_convertible
+from xml_extractor.mapping.numbers import XML_BLANKS, out_of_range
+
+datetime.strptime("1", "%d")  # imports what it needs lazily, which is not safe in threads
+_DATE: Final = r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+_TIME: Final = r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+_ZONE: Final = r"(Z|[+-][0-9]{2}:[0-9]{2})?"
+_DATE_TIME: Final = re.compile(f"{_DATE}(?:[T ]{_TIME})?{_ZONE}")
+_TIME_ONLY: Final = re.compile(f"{_TIME}{_ZONE}")
+_OFFSET: Final = re.compile(r"([+-])([0-9]{2}):([0-9]{2})")
+
+_SECOND: Final = 10**7
+"""Times are counted in ticks of 100 ns, the finest that SQL Server's types hold."""
+_MINUTE: Final = 60 * _SECOND
+_DAY: Final = 86_400 * _SECOND
+_MAX_OFFSET_MINUTES: Final = 14 * 60
+_LAST_ORDINAL: Final = date.max.toordinal()
+
+# SQL Server's documented ranges.
+_DATETIME_FIRST: Final = date(1753, 1, 1).toordinal()
+_SMALLDATETIME_FIRST: Final = date(1900, 1, 1).toordinal()
+_SMALLDATETIME_LAST: Final = date(2079, 6, 6).toordinal()
+_DATETIME_TICKS_PER_SECOND: Final = 300
+
+
+class _Moment(NamedTuple):
+    """A date and time as written, not yet fitted to a type."""
+
+    day: int  # proleptic ordinal; 0 where the text holds no date
+    ticks: int  # since midnight
+    finer: str  # digits of the second beyond the seventh
+    offset: int | None  # minutes east of UTC; None where the text holds no zone
+
+
+def offset_minutes(text: str) -> int | None:
+    """Read ``Z`` or ``±HH:MM`` within SQL Server's ±14:00; ``None`` where it is neither."""
+    if text == "Z":
+        return 0
+    match = _OFFSET.fullmatch(text)
+    if match is None or int(match[3]) > 59:
+        return None
+    minutes = int(match[2]) * 60 + int(match[3])
+    if minutes > _MAX_OFFSET_MINUTES:
+        return None
+    return -minutes if match[1] == "-" else minutes
+
+
+def temporal_converter(conversion: Conversion) -> Callable[[str], Value]:
+    """Return the converter of a date or time type.
+
+    Raises:
+        ValueError: ``default_zone`` is no offset.
+    """
+    sql_type = conversion.type
+    name = str(sql_type)
+    read = _format_reader(conversion.formats, name) if conversion.formats else _iso_reader(sql_type)
+    finish = _finisher(conversion)
+
+    def convert(text: str) -> Value:
+        stripped = text.strip(XML_BLANKS)
+        if not stripped:
+            return None
+        moment = read(stripped)
+        if moment is None:
+            raise not_convertible(name)
+        return finish(moment)
+
+    return convert
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def _iso_reader(sql_type: SqlType) -> Callable[[str], _Moment | None]:
+    return _read_time if sql_type.family is Family.TIME else _read_date_time
+
+
+def _read_date_time(text: str) -> _Moment | None:
+    match = _DATE_TIME.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    try:
+        ordinal = date(int(year), int(month), int(day)).toordinal()
+    except ValueError:
+        return None
+    return _moment(ordinal, hour, minute, second, fraction, zone)
+
+
+def _read_time(text: str) -> _Moment | None:
+    match = _TIME_ONLY.fullmatch(text)
+    return None if match is None else _moment(0, *match.groups())
+
+
+def _moment(
+    ordinal: int, hour: str | None, minute: str | None, second: str | None, fraction: str | None,
+    zone: str | None,
+) -> _Moment | None:  # fmt: skip
+    ticks, finer = 0, ""
+    if hour is not None and minute is not None:
+        hours, minutes, seconds = int(hour), int(minute), int(second or 0)
+        if hours > 23 or minutes > 59 or seconds > 59:
+            return None
+        ticks = ((hours * 60 + minutes) * 60 + seconds) * _SECOND
+        if fraction is not None:
+            ticks += int(fraction[:7].ljust(7, "0"))
+            finer = fraction[7:]
+    offset = None
+    if zone is not None:
+        offset = offset_minutes(zone)
+        if offset is None:
+            return None
+    return _Moment(ordinal, ticks, finer, offset)
+
+
+def _format_reader(formats: tuple[str, ...], name: str) -> Callable[[str], _Moment | None]:
+    def read(text: str) -> _Moment | None:
+        for form in formats:
+            try:
+                parsed = datetime.strptime(text, form)
+            except ValueError:
+                continue
+            since_midnight = timedelta(
+                hours=parsed.hour, minutes=parsed.minute, seconds=parsed.second,
+                microseconds=parsed.microsecond,
+            )  # fmt: skip
+            ticks = since_midnight // timedelta(microseconds=1) * 10
+            zone = parsed.utcoffset()
+            offset = None
+            if zone is not None:
+                offset, rest = divmod(zone, timedelta(minutes=1))
+                if rest or abs(offset) > _MAX_OFFSET_MINUTES:
+                    raise not_convertible(name)
+            return _Moment(parsed.toordinal(), ticks, "", offset)
+        return None
+
+    return read
+
+
+# ------------------------------------------------------------------------------------------ fitting
+
+
+def _finisher(conversion: Conversion) -> Callable[[_Moment], Value]:
+    """Apply the zone's rule, round to the type's digits, check its range and write the text."""
+    sql_type = conversion.type
+    family = sql_type.family
+    has_zone = family is Family.DATETIMEOFFSET
+    settle_zone = _zone_keeper(conversion) if has_zone else _zone_remover(conversion)
+    rounded = _rounder(sql_type, conversion.rounding)
+    write = _writer(sql_type)
+    first, last = 1, _LAST_ORDINAL
+    if sql_type.name == "datetime":
+        first = _DATETIME_FIRST
+    elif sql_type.name == "smalldatetime":
+        first, last = _SMALLDATETIME_FIRST, _SMALLDATETIME_LAST
+
+    def finish(moment: _Moment) -> Value:
+        moment = settle_zone(moment)
+        days, ticks = divmod(rounded(moment.ticks, moment.finer), _DAY)
+        if family is Family.TIME:
+            if days:
+                raise out_of_range(sql_type)  # 23:59:59.9… rounded up has no value of its own
+            return write(0, ticks, None)
+        if family is Family.DATE:
+            if ticks:
+                raise ConversionError(
+                    "not_convertible", "the value has a time of day and its column holds only a date"
+                )
+            return write(moment.day, 0, None)
+        day = moment.day + days
+        if not first <= day <= last:
+            raise out_of_range(sql_type)
+        if has_zone:
+            # SQL Server keeps UTC inside: that too must be a date it has.
+            assert moment.offset is not None
+            utc_day = day + (ticks - moment.offset * _MINUTE) // _DAY
+            if not 1 <= utc_day <= _LAST_ORDINAL:
+                raise out_of_range(sql_type)
+        return write(day, ticks, moment.offset)
+
+    return finish
+
+
+def _zone_keeper(conversion: Conversion) -> Callable[[_Moment], _Moment]:
+    default = None
+    if conversion.default_zone is not None:
+        default = offset_minutes(conversion.default_zone)
+        if default is None:
+            raise ValueError(f"default_zone {conversion.default_zone!r} is not an offset such as +01:00")
+
+    def settle(moment: _Moment) -> _Moment:
+        if moment.offset is not None:
+            return moment
+        if default is None:
+            raise ConversionError(
+                "zone_missing",
+                f"the value has no zone and {conversion.type} needs one; state `default_zone` for the column",
+            )
+        return moment._replace(offset=default)
+
+    return settle
+
+
+def _zone_remover(conversion: Conversion) -> Callable[[_Moment], _Moment]:
+    rule, sql_type = conversion.zone, conversion.type
+
+    def settle(moment: _Moment) -> _Moment:
+        if moment.offset is None or rule == "drop":
+            return moment
+        if rule is None:
+            raise ConversionError(
+                "zone_present",
+                f"the value has a zone and {sql_type} holds none; state `zone: utc` or `zone: drop`",
+            )
+        days, ticks = divmod(moment.ticks - moment.offset * _MINUTE, _DAY)
+        if sql_type.family is Family.TIME:
+            return moment._replace(ticks=ticks)
+        day = moment.day + days
+        if not 1 <= day <= _LAST_ORDINAL:
+            raise out_of_range(sql_type)
+        if sql_type.family is Family.DATE:
+            # A date with a zone is the day that begins there: its UTC day, whatever the hour.
+            return moment._replace(day=day, ticks=0) if moment.ticks == 0 else moment
+        return moment._replace(day=day, ticks=ticks)
+
+    return settle
+
+
+def _rounder(sql_type: SqlType, rounding: Rounding) -> Callable[[int, str], int]:
+    """Return a function of (ticks, finer digits) that gives ticks the type can hold."""
+    if sql_type.name == "smalldatetime":
+        unit = _MINUTE
+    elif sql_type.family is Family.DATE:
+        unit = 1
+    else:
+        assert sql_type.scale is not None
+        unit = 10 ** (7 - sql_type.scale)
+
+    def to_unit(ticks: int, finer: str) -> int:
+        rest = ticks % unit
+        if not rest and not finer.strip("0"):
+            return ticks
+        if rounding is Rounding.REJECT:
+            raise ConversionError(
+                "too_many_digits",
+                f"the value has finer parts of a second than {sql_type} holds; "
+                "state `rounding` for the column if they may go",
+            )
+        down = ticks - rest
+        if rounding is Rounding.DOWN:
+            return down
+        double = 2 * rest
+        if double > unit or (double == unit and finer.strip("0")):
+            return down + unit
+        if unit == 1:
+            # The rest is below one tick: its first digit decides.
+            up = finer[0] > "5" or (finer[0] == "5" and bool(finer[1:].strip("0")))
+            tie = finer[0] == "5" and not up
+        else:
+            up, tie = False, double == unit
+        if tie:
+            up = rounding is Rounding.HALF_UP or (down // unit) % 2 == 1
+        return down + unit if up else down
+
+    if sql_type.name != "datetime":
+        return to_unit
+
+    def to_datetime(ticks: int, finer: str) -> int:
+        milliseconds = to_unit(ticks, finer) // 10**4
+        seconds, rest = divmod(milliseconds, 1000)
+        three_hundredths = (rest * _DATETIME_TICKS_PER_SECOND + 500) // 1000
+        seconds += three_hundredths // _DATETIME_TICKS_PER_SECOND
+        three_hundredths %= _DATETIME_TICKS_PER_SECOND
+        shown = (three_hundredths * 1000 + _DATETIME_TICKS_PER_SECOND // 2) // _DATETIME_TICKS_PER_SECOND
+        return seconds * _SECOND + shown * 10**4
+
+    return to_datetime
+
+
+def _writer(sql_type: SqlType) -> Callable[[int, int, int | None], str]:
+    family = sql_type.family
+    digits = sql_type.scale or 0
+
+    def write(day: int, ticks: int, offset: int | None) -> str:
+        text = ""
+        if family is not Family.TIME:
+            text = date.fromordinal(day).isoformat()
+            if family is Family.DATE:
+                return text
+            text += " "
+        seconds, fraction = divmod(ticks, _SECOND)
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        text += f"{hours:02}:{minutes:02}:{seconds:02}"
+        if digits:
+            text += "." + f"{fraction:07}"[:digits]
+        if offset is not None and family is Family.DATETIMEOFFSET:
+            sign, offset = ("-", -offset) if offset < 0 else ("+", offset)
+            text += f"{sign}{offset // 60:02}:{offset % 60:02}"
+        return text
+
+    return write
