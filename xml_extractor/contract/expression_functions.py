@@ -324,11 +324,13 @@ def _trim(arguments: Arguments) -> Expression:
 def _round(arguments: Arguments) -> Expression:
     values = [arguments.number(0)]
     values += [arguments.whole_number(i) for i in range(1, len(arguments.values))]
-    return Call("ROUND", tuple(values), _float_for_real(_type_of(values[0])))
+    return Call("ROUND", tuple(values), _widened(_type_of(values[0])))
 
 
-def _float_for_real(type_: SqlType) -> SqlType:
-    return FLOAT if type_.family is Family.FLOAT else type_
+def _widened(type_: SqlType) -> SqlType:
+    if type_.family is Family.FLOAT:
+        return FLOAT
+    return parse_type("money") if type_.name == "smallmoney" else type_
 
 
 def _abs_sign(arguments: Arguments) -> Expression:
@@ -336,7 +338,7 @@ def _abs_sign(arguments: Arguments) -> Expression:
     type_ = _type_of(value)
     if type_.name == "decimal":
         type_ = decimal_type(MAX_PRECISION, type_.scale or 0)
-    return Call(arguments.name, (value,), _float_for_real(type_))
+    return Call(arguments.name, (value,), _widened(type_))
 
 
 def _floor_ceiling(arguments: Arguments) -> Expression:
@@ -344,7 +346,7 @@ def _floor_ceiling(arguments: Arguments) -> Expression:
     type_ = _type_of(value)
     if type_.name == "decimal":
         type_ = decimal_type(type_.precision or 0, 0)
-    return Call(arguments.name, (value,), _float_for_real(type_))
+    return Call(arguments.name, (value,), _widened(type_))
 
 
 # ------------------------------------------------------------------------------------------ dates

@@ -34,7 +34,7 @@ class _ExpressionParser(TSQLParser):
     }
     UNARY_PARSERS: ClassVar[dict[TokenType, Any]] = {
         **TSQLParser.UNARY_PARSERS,
-        TokenType.DASH: lambda self: self.expression(exp.Neg(this=self._parse_factor())),
+        TokenType.DASH: lambda self: self._minus(),
         TokenType.PLUS: lambda self: self._parse_factor(),
     }
     RANGE_PARSERS: ClassVar[dict[TokenType, Any]] = {
@@ -46,7 +46,12 @@ class _ExpressionParser(TSQLParser):
         if not self._match(token_type):
             self.raise_error(f"{words} is missing here")
 
+    def _minus(self) -> exp.Expr:
+        start = self._prev.start
+        return self._placed(self.expression(exp.Neg(this=self._parse_factor())), start)
+
     def _strict_case(self) -> exp.Expr:
+        start = self._prev.start
         operand = None if self._curr.token_type == TokenType.WHEN else self._parse_disjunction()
         branches = []
         while self._match(TokenType.WHEN):
@@ -60,7 +65,7 @@ class _ExpressionParser(TSQLParser):
         for branch in branches:
             if branch.this is None or branch.args["true"] is None:
                 self.raise_error("an expression is missing after WHEN or THEN", self._prev)
-        return exp.Case(this=operand, ifs=branches, default=default)
+        return self._placed(exp.Case(this=operand, ifs=branches, default=default), start)
 
     def _strict_between(self, this: exp.Expr | None) -> exp.Expr:
         low = self._parse_bitwise()

@@ -106,11 +106,12 @@ def decimal_type(precision: int, scale: int) -> SqlType:
 
 def text_type(*, is_unicode: bool, length: int | None) -> SqlType:
     """varchar or nvarchar of a length; ``None`` or more than the type can have = max."""
-    longest = LONGEST_NVARCHAR if is_unicode else LONGEST_VARCHAR
-    if length is not None and length > longest:
+    if length is not None and length > (LONGEST_NVARCHAR if is_unicode else LONGEST_VARCHAR):
         length = None
     return SqlType(
-        "nvarchar" if is_unicode else "varchar", Family.TEXT, length=max(length, 1) if length else length
+        "nvarchar" if is_unicode else "varchar",
+        Family.TEXT,
+        length=None if length is None else max(length, 1),
     )
 
 

@@ -120,7 +120,7 @@ def integer_checker(target: SqlType) -> Callable[[int], int]:
 def float_checker(target: SqlType) -> Callable[[float], float]:
     """The function that rounds to ``real`` where that is the type, and refuses infinity."""
     if target.name == "real":
-        pack = struct.Struct("f")
+        pack = struct.Struct("<f")  # in standard mode, which refuses what does not fit
 
         def check_real(value: float) -> float:
             try:
