@@ -18,6 +18,7 @@ from urllib.parse import quote
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import Value
 from xml_extractor.engines.base import RowEncoder
+from xml_extractor.engines.encoding import decimal_text
 from xml_extractor.errors import TargetError, UsageError
 from xml_extractor.mapping.records import DocumentRecord, Key, Row, State
 from xml_extractor.target.base import BatchResult, BatchWriter, LedgerEntry, LoadHandle, RunState, Target
@@ -186,7 +187,7 @@ def _json(value: Value) -> str:
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, Decimal):
-        return f'"{value:f}"'
+        return f'"{decimal_text(value)}"'
     return f'"{base64.b64encode(value).decode("ascii")}"'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -62,23 +63,22 @@ def key_text(key: Key) -> str:
 
 
 def storable(text: str) -> str:
-    """Return a text that every engine can store: NUL and lone surrogates written as escapes."""
-    if "\0" not in text and text.isprintable():
+    """Return a text that every engine can store.
+
+    One that holds NUL or lone surrogates has these, and its backslashes, written as escapes.
+    """
+    if not _NOT_STORABLE.search(text):
         return text
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+    escaped = text.replace("\\", "\\\\").replace("\0", "\\x00")
+    return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+_NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_ESCAPE: Final = re.compile(r"\\(?:(\\)|x(00)|u(d[89a-f][0-9a-f]{2}))")
 
 
 def _unescaped(text: str) -> str:
-    parts = text.split("\\")
-    result = [parts[0]]
-    for part in parts[1:]:
-        if part.startswith("x00"):
-            result.append("\0" + part[3:])
-        elif part.startswith("ud") and len(part) >= 5:
-            result.append(chr(int(part[1:5], 16)) + part[5:])
-        else:
-            result.append("\\" + part)
-    return "".join(result)
+    return _ESCAPE.sub(lambda match: match[1] or chr(int(match[2] or match[3], 16)), text)
 
 
 def sort_key(record: DocumentRecord) -> tuple[bool, Any]:

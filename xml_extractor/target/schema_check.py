@@ -85,7 +85,7 @@ def _can_select(engine: Engine, session: Session, name: str) -> bool:
         session.query(f"SELECT 1 FROM {engine.quote(name)} WHERE 1 = 0")
     except Exception as error:
         session.rollback()
-        if engine.classify(error).kind is FaultKind.FATAL:
+        if engine.classify(error).code in ("no_such_table", "no_such_schema"):
             return False
         raise
     return True
