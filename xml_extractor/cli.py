@@ -153,6 +153,8 @@ def run_command(run: Command, arguments: argparse.Namespace) -> int:
     from xml_extractor.profiling.logging_setup import FILE_ONLY, close_logging, set_up_logging
 
     output = Output()
+    # As it is by default, until the settings are known: they may be what is wrong.
+    set_up_logging("info", None, output.err)
     try:
         settings = read_settings(setting_flags(arguments), config=arguments.config)
         set_up_logging(settings.log_level, settings.log_file, output.err)

@@ -57,7 +57,7 @@ def _run_load(
                 output.error(f"--summary {settings.summary} cannot be written: {error.strerror}")
         if arguments.json:
             output.json(summary.to_json())
-        else:
+        elif summary.error is None or summary.documents.read:
             print_summary(summary, output.out, dry_run=options.dry_run)
 
     summary = run(

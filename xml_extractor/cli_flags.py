@@ -78,3 +78,26 @@ def _metavar(name: str) -> str:
         if word in kind:
             return metavar
     return "FILE" if "file" in kind else "KEY" if "key" in kind else "TEXT"
+
+
+def settings_markdown() -> str:
+    """Return the table of all settings that the operators' guide shows; a test compares the two."""
+    rows = [
+        "| flag | environment variable | config key | takes | default | what it is |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        shown_flag = "none, on purpose" if name in SECRETS else f"`{flag(name)}`"
+        if is_switch(name):
+            shown_flag += f", `--no-{flag(name)[2:]}`"
+        default = f"`{default_text(name)}`" if default_text(name) else ""
+        cells = (
+            shown_flag,
+            f"`{variable(name)}`",
+            f"`{name}`",
+            allowed(name),
+            default,
+            field.description or "",
+        )
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)

@@ -72,10 +72,7 @@ def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
 
 def remarks(summary: LoadSummary) -> list[str]:
     """Return the sentences that ask for, or may deserve, the operator's attention."""
-    lines = []
-    if summary.executor_reason:
-        lines.append(f"Workers: {summary.executor_reason}.")
-    lines += summary.notes
+    lines = [f"{note[:1].upper()}{note[1:]}." for note in summary.notes]
     if summary.retries:
         lines.append(f"{_times(summary.retries, 'batch', 'batches')} had to be tried again.")
     if summary.truncated_values:

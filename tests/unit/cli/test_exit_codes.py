@@ -1,0 +1,322 @@
+"""The real program, as its own process: exit codes, what goes to which stream, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.program import CHECKOUT, environment, run_command
+
+CONTRACT = """\
+contract: orders
+version: 1
+source: {name: shop, table: app_xml, key: order_id, document: app_xml}
+document: {root: Order}
+stage: {record: Order, key: "@id"}
+tables:
+  orders:
+    primary_key: [order_id]
+    columns:
+      order_id: {from: $key, type: int}
+      quantity: {from: "@quantity", type: int, required: true}
+"""
+DUMP = (
+    "<Orders><Order id='1' quantity='5'/><Order id='2' quantity='many'/><Order id='3' quantity='7'/></Orders>"
+)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "orders.yaml").write_text(CONTRACT, encoding="utf-8")
+    (tmp_path / "orders.xml").write_text(DUMP, encoding="utf-8")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    found = run_command(*arguments, folder=folder, extra=extra)
+    assert "Traceback" not in found.stderr + found.stdout
+    return found
+
+
+def expect(code: int, folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    found = run(folder, *arguments, **extra)
+    assert found.returncode == code, found.stderr + found.stdout
+    return found
+
+
+def expect_error(code: int, text: str, folder: Path, *arguments: str, **extra: str) -> None:
+    found = expect(code, folder, *arguments, **extra)
+    errors = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, found.stderr
+    assert text in found.stderr
+    assert found.stdout == ""
+
+
+def stage(folder: Path) -> None:
+    expect(0, folder, "stage", *SOURCE, "orders.xml")
+
+
+def load(code: int, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return expect(code, folder, "load", *SOURCE, "--create-tables", *arguments)
+
+
+# ---------------------------------------------------------------------------------------- usage: 2
+
+
+def test_no_command_and_unknown_flags_are_usage_errors(tmp_path: Path) -> None:
+    assert run(tmp_path).returncode == 2
+    assert run(tmp_path, "load", "--wrokers", "3").returncode == 2
+    assert run(tmp_path, "load", "--work", "3").returncode == 2, (
+        "no abbreviations: they break when flags are added"
+    )
+
+
+def test_help_is_no_error(tmp_path: Path) -> None:
+    for arguments in (["--help"], ["load", "--help"], ["contract", "ddl", "--help"], ["--version"]):
+        assert expect(0, tmp_path, *arguments).stderr == ""
+
+
+def test_a_wrong_setting(tmp_path: Path) -> None:
+    expect_error(2, "--workers: '0' is not allowed", tmp_path, "load", "--workers", "0")
+    expect_error(2, "XML_EXTRACTOR_WORKERS", tmp_path, "load", XML_EXTRACTOR_WORKERS="many")
+
+
+def test_a_wrong_url_does_not_show_its_password(tmp_path: Path) -> None:
+    for url in ("oracle://u:hunter2@h/d", "postgresql://u:hunter2@h:x/d", "hunter2"):
+        found = expect(2, tmp_path, "status", "--target", url)
+        assert "hunter2" not in found.stderr or url == "hunter2"
+
+
+def test_a_contract_that_is_not_there(tmp_path: Path) -> None:
+    expect_error(2, "no such file", tmp_path, "load", "--contract", "gone.yaml", "--target", "null:")
+
+
+def test_all_mistakes_of_a_contract_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        CONTRACT.replace("type: int}", "type: imt}").replace("version: 1", "version: one"), encoding="utf-8"
+    )
+    found = expect(2, tmp_path, "contract", "check", "bad.yaml")
+    assert found.stdout.count("bad.yaml:") >= 2
+    data = json.loads(expect(2, tmp_path, "contract", "check", "bad.yaml", "--json").stdout)
+    assert len(data["mistakes"]) >= 2
+    assert (
+        expect(2, tmp_path, "load", "--contract", "bad.yaml", "--target", "null:").stderr.count("bad.yaml:")
+        >= 2
+    )
+
+
+def test_a_good_contract(shop: Path) -> None:
+    assert "is well" in expect(0, shop, "contract", "check", "orders.yaml").stdout
+    data = json.loads(expect(0, shop, "contract", "check", "orders.yaml", "--json").stdout)
+    assert data["tables"] == {"orders": 2}
+    assert data["mistakes"] == []
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_ddl(dialect: str, shop: Path) -> None:
+    text = expect(0, shop, "contract", "ddl", "orders.yaml", "--dialect", dialect).stdout
+    assert "orders" in text
+    assert "load_ledger" in text
+    data = json.loads(
+        expect(0, shop, "contract", "ddl", "orders.yaml", "--dialect", dialect, "--json").stdout
+    )
+    assert len(data["statements"]) >= 5
+    if dialect == "sqlite":
+        sqlite3.connect(":memory:").executescript(text)
+
+
+def test_ddl_for_no_such_engine(shop: Path) -> None:
+    expect_error(2, "oracle", shop, "contract", "ddl", "orders.yaml", "--dialect", "oracle")
+
+
+def test_the_schema_is_json(tmp_path: Path) -> None:
+    assert json.loads(expect(0, tmp_path, "contract", "schema").stdout)["properties"].keys() >= {
+        "tables",
+        "source",
+    }
+
+
+def test_missing_tables(shop: Path) -> None:
+    stage(shop)
+    expect_error(2, "contract ddl", shop, "load", *SOURCE)
+
+
+def test_status_and_quarantine_where_nothing_was_loaded(shop: Path) -> None:
+    stage(shop)
+    expect_error(2, "nothing was loaded into it yet", shop, "status", "--target", "sqlite:///shop.db")
+    expect_error(2, "nothing was loaded into it yet", shop, "quarantine", "list", *SOURCE)
+    expect_error(2, "keeps no ledger", shop, "status", "--target", "null:")
+
+
+# ------------------------------------------------------------------------- source: 4, target: 5
+
+
+def test_a_source_that_is_not_there(shop: Path) -> None:
+    expect_error(4, "error: ", shop, "load", *SOURCE, "--target", "null:")
+    arguments = ("--source", NOWHERE, "--contract", "orders.yaml", "--target", "null:")
+    expect_error(4, "error: ", shop, "load", *arguments)
+
+
+def test_a_target_that_is_not_there(shop: Path) -> None:
+    stage(shop)
+    expect_error(5, "error: ", shop, "load", *SOURCE, "--target", NOWHERE)
+    expect_error(5, "error: ", shop, "status", "--target", NOWHERE)
+
+
+# ------------------------------------------------------------------- the whole way, and exit code 3
+
+
+def test_from_files_to_quarantine_and_back(shop: Path) -> None:
+    staged = json.loads(expect(0, shop, "stage", *SOURCE, "orders.xml", "--json").stdout)
+    assert (staged["staged"], staged["documents"]) == (3, 3)
+    again = expect(0, shop, "stage", *SOURCE, "orders.xml").stdout
+    assert "3 were there already" in again
+
+    summary = json.loads(load(3, shop, "--json").stdout)
+    assert summary["documents"] == {
+        "read": 3, "loaded": 2, "already_loaded": 0, "quarantined": 1, "skipped": 0, "unfinished": 0,
+    }  # fmt: skip
+    assert summary["rows"] == {"orders": 2}
+    assert summary["exit_code"] == 3
+    assert summary["insert_ms"]["count"] >= 1
+    assert summary["worker_time"].keys() == {"parse", "map", "blocked", "idle"}
+
+    rerun = load(3, shop)
+    assert "Nothing new to load" in rerun.stdout
+    assert "1 document is in quarantine" in rerun.stdout
+
+    listed = expect(3, shop, "quarantine", "list", *SOURCE).stdout
+    assert "many" not in listed, "a value of the document"
+    data = json.loads(expect(3, shop, "quarantine", "list", *SOURCE, "--json").stdout)
+    (document,) = data["documents"]
+    assert (document["key"], document["stage"], document["table"], document["column"]) == (
+        "2", "map", "orders", "quantity",
+    )  # fmt: skip
+    assert expect(0, shop, "quarantine", "list", *SOURCE, "--code", "other").stdout.startswith("No document")
+
+    shown = expect(3, shop, "quarantine", "show", "2", *SOURCE).stdout
+    assert document["code"] in shown
+    assert "many" not in shown
+    assert "many" in expect(3, shop, "quarantine", "show", "2", "--document", *SOURCE).stdout
+    expect_error(2, "is in quarantine", shop, "quarantine", "show", "1", *SOURCE)
+
+    status = json.loads(expect(0, shop, "status", "--target", "sqlite:///shop.db", "--json").stdout)
+    assert status["documents"] == {"loaded": 2, "quarantined": 1, "skipped": 0}
+    assert status["quarantine_reasons"] == {document["code"]: 1}
+    assert "finished" in expect(0, shop, "status", "--target", "sqlite:///shop.db").stdout
+
+    # Not mended yet: replayed, and refused again.
+    replayed = json.loads(expect(3, shop, "quarantine", "replay", *SOURCE, "--json").stdout)
+    assert (replayed["documents"]["read"], replayed["documents"]["quarantined"]) == (1, 1)
+    with sqlite3.connect(shop / "shop.db") as connection:
+        connection.execute("UPDATE app_xml SET app_xml = replace(app_xml, 'many', '6') WHERE order_id = 2")
+    connection.close()
+    replayed = json.loads(expect(0, shop, "quarantine", "replay", *SOURCE, "--json").stdout)
+    assert replayed["documents"]["loaded"] == 1
+    assert "No document" in expect(0, shop, "quarantine", "list", *SOURCE).stdout
+    expect(0, shop, "quarantine", "replay", *SOURCE)
+    assert "Nothing to do: all 3" in load(0, shop).stdout
+    with sqlite3.connect(shop / "shop.db") as connection:
+        rows = connection.execute("SELECT * FROM orders ORDER BY 1").fetchall()
+    connection.close()
+    assert rows == [(1, 5), (2, 6), (3, 7)]
+
+
+def test_a_key_range_by_text_where_keys_are_numbers(shop: Path) -> None:
+    stage(shop)
+    summary = json.loads(load(0, shop, "--json", "--app-id-start", "3", "--app-id-end", "30").stdout)
+    assert summary["documents"]["read"] == 1
+    expect_error(2, "whole numbers", shop, "load", *SOURCE, "--create-tables", "--app-id-start", "x")
+
+
+def test_staging_what_differs_wants_a_look(shop: Path) -> None:
+    stage(shop)
+    (shop / "orders.xml").write_text(DUMP.replace("many", "6"), encoding="utf-8")
+    assert "other content" in expect(3, shop, "stage", *SOURCE, "orders.xml").stdout
+
+
+def test_the_summary_file_and_the_settings_in_it(shop: Path) -> None:
+    stage(shop)
+    load(3, shop, "--summary", "out/summary.json", "--workers", "2")
+    data: dict[str, Any] = json.loads((shop / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert data["settings"]["workers"] == 2
+    assert data["settings"]["source"] == "sqlite:///shop.db"
+    assert data["settings"]["create_tables"] is True
+
+
+def test_a_failed_load_leaves_a_summary_too(shop: Path) -> None:
+    stage(shop)
+    with sqlite3.connect(shop / "shop.db") as connection:
+        connection.execute("ALTER TABLE app_xml RENAME TO other")
+    connection.close()
+    found = expect(4, shop, "load", *SOURCE, "--create-tables", "--summary", "summary.json")
+    assert found.stderr.count("error: ") == 1
+    data = json.loads((shop / "summary.json").read_text(encoding="utf-8"))
+    assert data["exit_code"] == 4
+    assert data["error"]
+
+
+def test_results_are_utf_8_whatever_the_locale(shop: Path) -> None:
+    (shop / "orders.yaml").write_text(CONTRACT.replace("shop", "Läden – ☃"), encoding="utf-8")
+    stage(shop)
+    load(3, shop)
+    ascii_only = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    found = expect(0, shop, "status", "--target", "sqlite:///shop.db", **ascii_only)
+    assert "Läden – ☃" in found.stdout
+
+
+@pytest.mark.skipif(os.name != "posix" or shutil.which("head") is None, reason="needs a shell's pipe")
+def test_a_reader_that_goes_away_is_no_error(shop: Path) -> None:
+    command = f'"{sys.executable}" -m xml_extractor contract schema'
+    found = subprocess.run(
+        ["bash", "-c", f"{command} | head -c 10 >/dev/null; echo ${{PIPESTATUS[0]}}"],
+        cwd=shop,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.stdout.strip() == "0", found.stderr
+    assert found.stderr == ""
+
+
+# ----------------------------------------------------------------------------------- production_processor.py
+
+
+def test_the_main_program_is_the_load_command(shop: Path) -> None:
+    stage(shop)
+    program = str(CHECKOUT / "production_processor.py")
+    found = subprocess.run(
+        [sys.executable, program, *SOURCE, "--create-tables", "--executor", "process"],
+        cwd=shop,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert found.returncode == 3, found.stderr
+    assert found.stdout.startswith("Loaded 2 documents")
+    assert "Traceback" not in found.stderr
+
+
+def test_the_config_file_of_the_working_directory(shop: Path) -> None:
+    (shop / "config").mkdir()
+    (shop / "config" / "settings.yaml").write_text(
+        "source: sqlite:///shop.db\ncontract: orders.yaml\ncreate_tables: true\n", encoding="utf-8"
+    )
+    expect(0, shop, "stage", "orders.xml")
+    expect(3, shop, "load")
+    expect(0, shop, "status")
+    (shop / "config" / "settings.yaml").write_text("sauce: x\n", encoding="utf-8")
+    expect_error(2, "did you mean source?", shop, "status")
