@@ -2,8 +2,8 @@
 
 Every document goes through the worker that ``--target null:`` uses: parsed, checked and mapped to rows,
 with no hash and nothing encoded.  *lxml alone* is the same documents, already as UTF-8 bytes, through a
-warm parser, each tree dropped before the next.  Both sides take turns, pass by pass, and the medians of
-their passes are compared.
+warm parser, each tree dropped before the next.  Both sides take turns, pass by pass, in CPU time of the
+process (which is its wall where nothing else runs); the figure is the median over pairs of passes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import process_time
 from typing import Final
 
 import support
@@ -27,7 +27,7 @@ from xml_extractor.processing.document_worker import DocumentWorker
 from xml_extractor.resources import shipped_config
 from xml_extractor.source.sample import generate_applications
 
-BOUND: Final = 4.0
+DISCOGS_BOUND: Final = 4.0
 PASSES: Final = 20
 
 
@@ -56,14 +56,19 @@ def benchmark(arguments: argparse.Namespace) -> int:
     if arguments.only != "applications":
         path = support.discogs_file(arguments.discogs)
         texts = support.discogs_documents(path)[: arguments.documents]
-        figures += measure("Discogs releases", "discogs_releases.yaml", texts, arguments.passes)
+        figures += [
+            measure("Discogs releases", "discogs_releases.yaml", texts, arguments.passes, DISCOGS_BOUND)
+        ]
     if arguments.only != "discogs":
         texts = [text for _, text in generate_applications(arguments.documents, support.SEED)]
-        figures += measure("loan applications", "loan_application.yaml", texts, arguments.passes)
+        # No bound: these documents are there for what conversions and expressions cost.
+        figures += [measure("loan applications", "loan_application.yaml", texts, arguments.passes, None)]
     return support.report("Parse + map against lxml alone, one process", figures, arguments.json)
 
 
-def measure(name: str, contract: str, texts: Sequence[str], passes: int) -> list[support.Figure]:
+def measure(
+    name: str, contract: str, texts: Sequence[str], passes: int, bound: float | None
+) -> support.Figure:
     """Compare both sides on those of the documents that the contract loads.
 
     Args:
@@ -82,9 +87,9 @@ def measure(name: str, contract: str, texts: Sequence[str], passes: int) -> list
             (alone, lambda: _parse_only(contents)),
         ]
         for times, run in sides if number % 2 else reversed(sides):
-            started = perf_counter()
+            started = process_time()
             run()
-            times.append(perf_counter() - started)
+            times.append(process_time() - started)
         if number == 0:  # a pass to warm up
             product.clear()
             alone.clear()
@@ -94,17 +99,15 @@ def measure(name: str, contract: str, texts: Sequence[str], passes: int) -> list
     each = 1e6 / len(documents)
     ours, theirs = median(product), median(alone)
     kilobytes = sum(map(len, contents)) / len(contents) / 1000
-    return [
-        support.Figure(
-            f"{name}: parse + map ÷ lxml alone",
-            ours / theirs,
-            "×",
-            BOUND,
-            f"{ours * each:.0f} µs a document (parse {ours * each * parse_share:.0f}, map "
-            f"{ours * each * (1 - parse_share):.0f}) against {theirs * each:.0f} µs; "
-            f"{len(documents):,} documents of {kilobytes:.1f} kB × {passes}",
-        )
-    ]
+    return support.Figure(
+        f"{name}: parse + map ÷ lxml alone",
+        median(mine / its for mine, its in zip(product, alone, strict=True)),
+        "×",
+        bound,
+        f"{ours * each:.0f} µs a document (parse {ours * each * parse_share:.0f}, map "
+        f"{ours * each * (1 - parse_share):.0f}) against {theirs * each:.0f} µs; "
+        f"{len(documents):,} documents of {kilobytes:.1f} kB × {passes}",
+    )
 
 
 def loadable(plan: Plan, texts: Sequence[str]) -> list[SourceDocument]:
@@ -124,7 +127,7 @@ def _parse_and_map(worker: DocumentWorker, documents: Sequence[SourceDocument]) 
 
 
 def _parse_only(contents: Sequence[bytes]) -> None:
-    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, collect_ids=False)
     for content in contents:
         etree.fromstring(content, parser)
 
