@@ -84,7 +84,7 @@ _REFUSED: Final = (
      FaultKind.DISCONNECTED, "no_such_host"),
     (re.compile(r"too many clients|too many connections|remaining connection slots", re.I),
      FaultKind.TRANSIENT, "too_many_connections"),
-    (re.compile(r"does not support SSL|certificate verify failed|SSL error|sslmode", re.I),
+    (re.compile(r"does not support SSL|certificate verify failed|root certificate|server certificate", re.I),
      FaultKind.FATAL, "tls_failed"),
     (re.compile(r"starting up|shutting down|recovery mode", re.I),
      FaultKind.DISCONNECTED, "server_not_ready"),

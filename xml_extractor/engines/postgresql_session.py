@@ -348,8 +348,8 @@ class PostgresqlSession(Session):
     def table_names(self) -> Collection[str]:
         """Return the names of the tables and views in the default schema."""
         rows = self.query(
-            "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
-            "AND relkind IN ('r', 'p', 'v', 'm', 'f')"
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
         )
         return {name for (name,) in rows}
 

@@ -82,7 +82,8 @@ def test_documents_by_key(engine: Engine, session: Session) -> None:
 def test_the_filter_and_further_columns(engine: Engine, session: Session) -> None:
     session.execute("CREATE TABLE app_xml (app_id integer PRIMARY KEY, app_xml text, kind text, n integer)")
     session.execute_many(
-        "INSERT INTO app_xml VALUES (?, ?, ?, ?)", [(i, None if i == 4 else "<a/>", "50%?" if i % 2 else "b", i) for i in range(8)]
+        "INSERT INTO app_xml VALUES (?, ?, ?, ?)",
+        [(i, None if i == 4 else "<a/>", "50%?" if i % 2 else "b", i) for i in range(8)],
     )  # fmt: skip
     source = replace(SOURCE, where="kind LIKE '50%' OR kind = 'x?'", columns=("kind", "n"))
     assert engine.key_problem(session, source) is None
@@ -132,9 +133,9 @@ def problem(engine: Engine, session: Session, ddl: str, rows: list[Any], source:
         ("CREATE TABLE app_xml (id integer, app_xml text)", [], "no column app_id"),
         ("CREATE TABLE app_xml (app_id integer, doc text)", [], "no column app_xml"),
         ("CREATE TABLE app_xml (app_id integer, app_xml text)", [(1, "x"), (None, "y")], "1 row has NULL"),
-        ("CREATE TABLE app_xml (app_id text UNIQUE, app_xml text)", [(None, "x"), (None, "y")], "2 rows have NULL"),
-        ("CREATE TABLE app_xml (app_id integer, app_xml text)", [(1, "x"), (1, "y")], "1 key occurs more than"),
-        ("CREATE TABLE app_xml (app_id text NOT NULL, app_xml text)", [("b", "x"), ("b", "y")], "more than once"),
+        ("CREATE TABLE app_xml (app_id text UNIQUE, app_xml text)", [(None, "x"), (None, "y")], "2 rows"),
+        ("CREATE TABLE app_xml (app_id integer, app_xml text)", [(1, "x"), (1, "y")], "1 key occurs"),
+        ("CREATE TABLE app_xml (app_id text NOT NULL, app_xml text)", [("b", "x"), ("b", "y")], "1 key"),
         ("CREATE TABLE app_xml (app_id integer NOT NULL, app_xml text, PRIMARY KEY (app_id, app_xml))",
          [(1, "x"), (1, "y")], "more than once"),
     ],

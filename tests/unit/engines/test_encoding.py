@@ -1,0 +1,97 @@
+"""Rows as COPY text and as parameter tuples."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.plans import column, plan, table
+from xml_extractor.engines.encoding import CopyEncoder, TupleEncoder, copy_text, decimal_text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, b"\\N"), ("", b""), ("\\N", b"\\\\N"), ("\\.", b"\\\\."), ("a\tb\nc\rd", b"a\\tb\\nc\\rd"),
+        ("é🎵", "é🎵".encode()), (True, b"1"), (False, b"0"), (-5, b"-5"), (Decimal("1.10"), b"1.10"),
+        (0.1, b"0.1"), (1e300, b"1e+300"), (b"", b"\\\\x"), (b"\x00\\", b"\\\\x005c"),
+        ("\ud83c", b"\xed\xa0\xbc"),
+    ],
+)  # fmt: skip
+def test_copy_text(value: object, expected: bytes) -> None:
+    assert copy_text([(value, 1)]) == expected + b"\t1\n"  # type: ignore[list-item]
+
+
+def parse_copy(data: bytes) -> list[tuple[str | None, ...]]:
+    """The format as PostgreSQL's documentation has it, read by other means than it was written."""
+    rows = []
+    escapes = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
+    assert not data or data.endswith(b"\n")
+    for line in data.decode().split("\n")[:-1]:
+        cells: list[str | None] = []
+        for raw in line.split("\t"):
+            if raw == "\\N":
+                cells.append(None)
+                continue
+            cell, characters = "", iter(raw)
+            for character in characters:
+                cell += escapes[next(characters)] if character == "\\" else character
+            cells.append(cell)
+        rows.append(tuple(cells))
+    return rows
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"])))] * 3), max_size=5
+    )
+)
+def test_copy_text_can_be_read_back(rows: list[tuple[str | None, ...]]) -> None:
+    assert parse_copy(copy_text(rows)) == rows
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0E-10", "0.0000000000"), ("0.00", "0.00"), ("-0.00", "0.00"), ("1E-7", "0.0000001"),
+        ("-1E-7", "-0.0000001"), ("1.10", "1.10"), ("-12.50", "-12.50"), ("1E+3", "1000"), ("-0", "0"),
+    ],
+)  # fmt: skip
+def test_decimal_text(value: str, expected: str) -> None:
+    assert decimal_text(Decimal(value)) == expected
+
+
+ROWS = plan(
+    table(
+        "a",
+        column("id", "int"),
+        column("d", "decimal(9,2)"),
+        column("b", "bit"),
+        column("t", "nvarchar(max)"),
+    ),
+    table("n", column("no", "int", server_generated=True), column("t", "nvarchar(9)")),
+    table("p", column("t", "nvarchar(9)")),
+)
+
+
+def test_tuples() -> None:
+    rows = ([(1, Decimal("0.50"), True, "x"), (2, None, None, None)], [(None, "t")], [])
+    encoded, size = TupleEncoder.of(ROWS)(rows)  # type: ignore[arg-type]
+    assert [list(table_rows) for table_rows in encoded] == [
+        [(1, "0.50", 1, "x"), (2, None, None, None)],
+        [("t",)],
+        [],
+    ]
+    assert type(encoded[0][0][2]) is int
+    longer = ([(1, None, None, "x" * 1_000_000)], [], [])
+    assert TupleEncoder.of(ROWS)(longer)[1] > 1_000_000 > size > 0  # type: ignore[arg-type]
+
+
+def test_copy() -> None:
+    rows = ([(1, Decimal("0.50"), True, "x"), (2, None, None, None)], [(None, "t")], [])
+    encoded, size = CopyEncoder.of(ROWS)(rows)  # type: ignore[arg-type]
+    assert encoded == (b"1\t0.50\t1\tx\n2\t\\N\\N\\N\n".replace(b"\\N\\N\\N", b"\\N\t\\N\t\\N"), b"t\n", b"")
+    assert size >= sum(map(len, encoded))
