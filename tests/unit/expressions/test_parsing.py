@@ -66,7 +66,7 @@ MISTAKES = [
     ("at = born", True, "at", "cannot be combined"),
     ("yes + no", False, "yes", "two bits"),
     ("name - name", False, "name", "two strings"),
-    ("-name", False, "name", "unary minus"),
+    ("-name", False, "-name", "unary minus"),
     ("ratio % 2", False, "ratio", "CAST it to decimal"),
     ("CAST(five AS date)", False, "five", "cannot be converted"),
     ("CAST(born AS int)", False, "born", "cannot be converted"),
