@@ -24,4 +24,6 @@ def shipped_config(name: str) -> Path:
     installed = Path(str(files("xml_extractor"))) / "config" / name
     if installed.is_file():
         return installed
-    raise UsageError(f"{name} does not ship with the product; looked in {checkout / 'config'} and {installed.parent}")
+    raise UsageError(
+        f"{name} does not ship with the product; looked in {checkout / 'config'} and {installed.parent}"
+    )

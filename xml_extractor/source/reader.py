@@ -55,8 +55,8 @@ class SourceReader:
         except Exception as error:
             fault = self._engine.classify(error)
             raise SourceError(
-                f"cannot connect to the source {self._engine.display}: {fault.message}; check that the server "
-                "is running and that host, database, user and password in --source are right"
+                f"cannot connect to the source {self._engine.display}: {fault.message}; check that the "
+                "server is running and that host, database, user and password in --source are right"
             ) from error
 
     def close(self) -> None:
@@ -163,8 +163,8 @@ class SourceReader:
 
     def _not_ascending(self, key: Key | None, next_key: Key) -> SourceError:
         return SourceError(
-            f"keys of {self._key_column} do not come in ascending order (after {key!r} came {next_key!r}), so "
-            "documents could be missed or read without end; give the column one type and a binary "
+            f"keys of {self._key_column} do not come in ascending order (after {key!r} came {next_key!r}), "
+            "so documents could be missed or read without end; give the column one type and a binary "
             "collation, or name a view in the contract that casts the key"
         )
 
@@ -222,7 +222,7 @@ class SourceReader:
             try:
                 session.rollback()
                 return
-            except Exception:  # noqa: BLE001,S110 - the first error is the one to report; reconnect instead
+            except Exception:  # noqa: BLE001 - the first error is the one to report; reconnect instead
                 pass
         self.close()
 

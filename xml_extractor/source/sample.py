@@ -17,7 +17,6 @@ from typing import Final, TypeVar
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import parse_type
 from xml_extractor.engines.base import Engine
-from xml_extractor.errors import SourceError
 from xml_extractor.source.sample_faults import break_application
 from xml_extractor.source.sample_words import (
     DISCLOSURES,
@@ -137,7 +136,9 @@ def _application(app_id: int, draw: Callable[[], float]) -> str:
     contacts = "".join(_contact(number, region, salary, draw) for number in range(1, persons + 1))
     assets = "".join(_asset(number, draw) for number in range(1, 1 + int(draw() * 5)))
     decisions = "".join(_decision(number, received, draw) for number in range(1, 2 + int(draw() * 3)))
-    notes = "".join(_note(number, received, region, draw) for number in range(1, 3 + int(draw() * draw() * 9)))
+    notes = "".join(
+        _note(number, received, region, draw) for number in range(1, 3 + int(draw() * draw() * 9))
+    )
     if draw() < 0.03:
         # A long story: a few documents are twice as large as the others.
         notes += "".join(_note(number, received, region, draw) for number in range(20, 24 + int(draw() * 12)))
@@ -162,7 +163,8 @@ channel="{_pick(draw, _CHANNELS)}" status="{_pick(draw, _STATUSES)}" version="{1
 {contacts}</Contacts>
 <Assets>
 {assets}</Assets>
-<Bureau{scores}><Inquiries>{int(draw() * 8)}</Inquiries><Delinquencies>{int(draw() * draw() * draw() * 6)}</Delinquencies></Bureau>
+<Bureau{scores}><Inquiries>{int(draw() * 8)}</Inquiries>\
+<Delinquencies>{int(draw() * draw() * draw() * 6)}</Delinquencies></Bureau>
 <Decisions>
 {decisions}</Decisions>
 <Notes>
@@ -179,7 +181,9 @@ def _clock(draw: Callable[[], float]) -> str:
 
 def _contact(number: int, region: Region, salary: int, draw: Callable[[], float]) -> str:
     # The second and third person are sometimes given in a role that the contract does not load.
-    role = "PRIMARY" if number == 1 else "JOINT" if draw() < 0.7 else "GUARANTOR" if draw() < 0.7 else "WITNESS"
+    role = (
+        "PRIMARY" if number == 1 else "JOINT" if draw() < 0.7 else "GUARANTOR" if draw() < 0.7 else "WITNESS"
+    )
     middle = f"<Middle>{_pick(draw, region.first_names)}</Middle>" if draw() < 0.3 else "<Middle/>"
     digits = int(draw() * 10**9)
     addresses = "".join(_address(n, region, draw) for n in range(1, 2 + int(draw() * 3)))
@@ -188,7 +192,8 @@ def _contact(number: int, region: Region, salary: int, draw: Callable[[], float]
     email = f"{_pick(draw, EMAIL_NAMES)}{int(draw() * 1000)}@{_pick(draw, EMAIL_HOSTS)}"
     return f"""\
 <Contact id="{number}" role="{role}">
-<Name><First>{_pick(draw, region.first_names)}</First>{middle}<Last>{_pick(draw, region.last_names)}</Last></Name>
+<Name><First>{_pick(draw, region.first_names)}</First>{middle}\
+<Last>{_pick(draw, region.last_names)}</Last></Name>
 <BirthDate>{_pick(draw, _BIRTHDAYS)}</BirthDate><MaritalStatus>{_pick(draw, _MARITAL)}</MaritalStatus>
 <Ssn>{digits // 10**6:03d}-{digits // 10**4 % 100:02d}-{digits % 10**4:04d}</Ssn><Email>{email}</Email>
 <Phone type="HOME">{region.dial} {int(draw() * 10**4):04d}-{int(draw() * 10**4):04d}</Phone>{mobile}
@@ -208,8 +213,10 @@ def _address(number: int, region: Region, draw: Callable[[], float]) -> str:
     # A mailing address may be nothing but a box number, which the contract leaves out.
     street = "" if kind == "MAILING" and draw() < 0.3 else _pick(draw, region.streets)
     return f"""\
-<Address type="{kind}" since="{_pick(draw, _OLD_DAYS)}"><Street number="{1 + int(draw() * 300)}">{street}</Street>{unit}\
-<City>{city}</City><State>{state}</State><PostalCode>{postal_code}</PostalCode><Country>{region.country}</Country>\
+<Address type="{kind}" since="{_pick(draw, _OLD_DAYS)}">\
+<Street number="{1 + int(draw() * 300)}">{street}</Street>{unit}\
+<City>{city}</City><State>{state}</State><PostalCode>{postal_code}</PostalCode>\
+<Country>{region.country}</Country>\
 <Stay years="{int(draw() * 25)}" months="{int(draw() * 12)}"/>{rent}</Address>
 """
 
@@ -221,7 +228,8 @@ def _employment(number: int, region: Region, salary: int, draw: Callable[[], flo
     return f"""\
 <Employment type="{_pick(draw, _EMPLOYMENT_TYPES)}" current="{"Y" if number == 1 else "N"}">\
 <Employer>{_pick(draw, region.employers)}</Employer><JobTitle>{_pick(draw, region.job_titles)}</JobTitle>\
-<Start>{_OLD_DAYS[start]}</Start>{end}<Salary per="{per}">{salary // _SALARY_DIVISORS[per]}.{int(draw() * 100):02d}</Salary>\
+<Start>{_OLD_DAYS[start]}</Start>{end}\
+<Salary per="{per}">{salary // _SALARY_DIVISORS[per]}.{int(draw() * 100):02d}</Salary>\
 <Phone>{region.dial} {int(draw() * 10**6):06d}</Phone></Employment>
 """
 
@@ -249,8 +257,8 @@ def _decision(number: int, received: int, draw: Callable[[], float]) -> str:
     day = _DAYS[received + number * 3 + int(draw() * 3)]
     approved = f"<Approved><Rate>{2 + draw() * 9:.3f}</Rate></Approved>" if code == "A" else ""
     return (
-        f'<Decision sequence="{number}" code="{code}" at="{day}T{_clock(draw)[:8]}" by="{_pick(draw, _USERS)}">'
-        f"{approved}<Reasons>{reasons}</Reasons></Decision>\n"
+        f'<Decision sequence="{number}" code="{code}" at="{day}T{_clock(draw)[:8]}" '
+        f'by="{_pick(draw, _USERS)}">{approved}<Reasons>{reasons}</Reasons></Decision>\n'
     )
 
 

@@ -39,7 +39,7 @@ FAULTS: Final[dict[str, Callable[[str], str]]] = {
     "not_a_guid": _replace(r' reference="[^"]*"', ' reference="none"'),
     "beyond_code_page": _replace("<Email>", "<Email>ł"),
     # refused by the target
-    "duplicate_key": _replace(r'<Decision sequence="1"(.*)\n', r'<Decision sequence="1"\1\n<Decision sequence="1"\1\n'),
+    "duplicate_key": _replace(r'(<Decision sequence="1".*\n)', r"\1\1"),
 }  # fmt: skip
 """What is done to the text of a sound application, by name."""
 

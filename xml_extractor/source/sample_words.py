@@ -38,7 +38,8 @@ REGIONS: Final = (
     Region(
         "FR", "EUR", "+01:00", "+33 1",
         ("Amélie", "François", "Éloïse", "Benoît", "Chloé", "Gaëtan", "Maëlle", "Rémi", "Inès", "Jérôme"),
-        ("Lefèvre", "Müller", "D'Aubigné", "Garçon", "Hébert", "Lemaître", "Noël", "Saint-Exupéry", "Béranger"),
+        ("Lefèvre", "Müller", "D'Aubigné", "Garçon", "Hébert", "Lemaître", "Noël", "Saint-Exupéry",
+         "Béranger"),
         ("rue de l'Église", "boulevard Saint-Michel", "allée des Chênes", "place du Général-de-Gaulle"),
         (("Orléans", "45", "45000"), ("Besançon", "25", "25000"), ("Nîmes", "30", "30000"),
          ("Bourg-en-Bresse", "01", "01000")),
@@ -106,13 +107,15 @@ REGIONS: Final = (
 REGION_SHARES: Final = (0.45, 0.58, 0.71, 0.81, 0.87, 0.92, 0.96, 1.0)
 """Upper ends of the regions' shares: nearly half in ASCII, four in ten in Latin-1, the rest beyond it."""
 
-EMAIL_NAMES: Final = ("m.smith", "j.doe", "contact", "anna.k", "p.lopez", "info", "b.weiss", "y.tanaka", "l.wang")
+EMAIL_NAMES: Final = (
+    "m.smith", "j.doe", "contact", "anna.k", "p.lopez", "info", "b.weiss", "y.tanaka", "l.wang",
+)  # fmt: skip
 EMAIL_HOSTS: Final = ("example.com", "mail.example.org", "post.example.net", "Example.COM")
 
 NOTES: Final = (
     "Applicant called to ask about the status of the application; told that documents are being reviewed.",
     "Payslips for the last three months received &amp; verified against the bank statements provided.",
-    "Client demande un délai supplémentaire pour fournir l'attestation d'hébergement et le relevé d'identité.",
+    "Client demande un délai supplémentaire pour fournir le relevé d'identité bancaire.",
     "Kunde wünscht Rückruf wegen der Höhe der monatlichen Rate; Änderung der Laufzeit möglich.",
     "El solicitante enviará la última declaración de la renta mañana; pendiente de verificación.",
     "Ο πελάτης ζήτησε νέα προσφορά με χαμηλότερο επιτόκιο και μεγαλύτερη διάρκεια αποπληρωμής.",

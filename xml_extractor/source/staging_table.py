@@ -45,8 +45,8 @@ class StagingTable:
             self._session.close()
             self._session = None
 
-    def _connect(self) -> Session:
-        return self._engine.connect(write=True, application="xml_extractor stage")
+    def _connect(self, *, write: bool = True) -> Session:
+        return self._engine.connect(write=write, application="xml_extractor stage")
 
     @property
     def session(self) -> Session:
@@ -81,7 +81,7 @@ class StagingTable:
             return True
         # A name with a schema, or in another case than the catalogue's: only the database itself can tell.
         # A connection of its own, because a failed statement can spoil the open transaction.
-        probe = self.guard("connect", lambda: self._engine.connect(write=False, application="xml_extractor stage"))
+        probe = self.guard("connect", lambda: self._connect(write=False))
         try:
             probe.query(f"SELECT 1 FROM {self._engine.quote(table)} WHERE 1 = 0")
         except Exception:  # noqa: BLE001 - whatever it is: creating the table succeeds or says what is wrong
@@ -102,7 +102,7 @@ class StagingTable:
             return
 
     def insert_new(self, rows: Sequence[tuple[Key, str]]) -> set[Key]:
-        """Insert (key, document) rows; return the keys that are there already, whose rows stay as they are."""
+        """Insert (key, document) rows; return the keys that are there already; their rows stay."""
         columns = (self._source.key, self._source.document)
         return self.guard(
             f"write to {self._source.table}",
@@ -125,14 +125,16 @@ class StagingTable:
             SourceError: keys are not integers, so that no sequence can go on from them.
         """
         key, table = self._engine.quote(self._source.key), self._engine.quote(self._source.table)
-        rows = self.guard("find the largest key", lambda: self.session.query(f"SELECT MAX({key}) FROM {table}"))
+        sql = f"SELECT MAX({key}) FROM {table}"
+        rows = self.guard("find the largest key", lambda: self.session.query(sql))
         largest = rows[0][0]
         if largest is None:
             return 0
         if not isinstance(largest, int):
             raise SourceError(
-                f"key column {self._source.key} of {self._source.table} is not an integer, so files cannot be numbered "
-                "in order of arrival; name where the key stands in the document as stage.key in the contract"
+                f"key column {self._source.key} of {self._source.table} is not an integer, so files "
+                "cannot be numbered in order of arrival; name where the key stands in the document as "
+                "stage.key in the contract"
             )
         return largest
 
@@ -144,7 +146,8 @@ class StagingTable:
             raise
         except Exception as error:
             fault = self._engine.classify(error)
+            code = fault.native_code or fault.code
             raise SourceError(
-                f"{self._engine.display} failed to {doing}: {fault.message} ({fault.native_code or fault.code}); "
-                "what was committed stays, and staging the same files again goes on from there"
+                f"{self._engine.display} failed to {doing}: {fault.message} ({code}); what was committed stays, "
+                "and staging the same files again goes on from there"
             ) from error

@@ -1,0 +1,160 @@
+"""Splits a dump into its records, streaming: one chunk and one record in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, Final, cast
+
+from lxml import etree
+
+from xml_extractor.errors import SourceError
+
+Events = Iterator[tuple[str, Any]]  # the second is an element; the published stubs say otherwise
+
+CHUNK_BYTES: Final = 65_536
+"""Fed to the parser at a time; what is complete is dropped after each."""
+
+_PROLOG_BYTES: Final = 2**20
+"""How far the root element is looked for: declaration, comments and DOCTYPE are shorter than this."""
+
+_OPTIONS: Final[dict[str, Any]] = {
+    # Nothing is expanded, loaded or fetched.  huge_tree stays off: a record deeper than 256 elements or
+    # with a text beyond 10 MB would be quarantined when it is loaded, and without these limits a hostile
+    # file could exhaust memory.
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "dtd_validation": False,
+    "huge_tree": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What stands at the beginning of an XML file."""
+
+    tag: str  # Clark name
+    has_entities: bool  # its DOCTYPE declares entities, or refers to a file that may
+
+
+def read_root(content: IO[bytes]) -> Root | None:
+    """Return what the root element is, or ``None`` where the beginning cannot be parsed."""
+    parser = etree.XMLPullParser(events=("start",), **_OPTIONS)
+    done = 0
+    try:
+        while done < _PROLOG_BYTES and (chunk := content.read(CHUNK_BYTES)):
+            done += len(chunk)
+            error: etree.XMLSyntaxError | None = None
+            try:
+                parser.feed(chunk)
+            except etree.XMLSyntaxError as caught:
+                error = caught
+            for _, element in cast(Events, parser.read_events()):
+                info: Any = element.getroottree().docinfo
+                subset = info.internalDTD
+                declared = subset is not None and any(True for _ in subset.iterentities())
+                return Root(element.tag, declared or bool(info.system_url or info.public_id))
+            if error is not None:
+                return None
+    except etree.XMLSyntaxError:
+        return None
+    return None
+
+
+def read_broken_tree(data: bytes) -> etree._Element | None:
+    """Return as much of a document as can be parsed, for finding its key; ``None`` where nothing can."""
+    parser = etree.XMLParser(recover=True, **_OPTIONS)
+    try:
+        root: etree._Element | None = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        return None
+    return root
+
+
+def serialize(element: etree._Element) -> str:
+    """Return an element as a document of its own: with the namespaces it inherits, without its tail."""
+    return etree.tostring(element, encoding="unicode", with_tail=False)
+
+
+def split_records(
+    content: IO[bytes], name: str, root: Root, record: str, *, ignore_case: bool
+) -> Iterator[etree._Element]:
+    """Yield the record elements below a dump's root; each is emptied when the next one is asked for.
+
+    Of records within records only the outermost are found.
+
+    Args:
+        name: the file in words, for messages.
+        root: what :func:`read_root` says of the same content.
+        record: Clark name of the record element; lower case with ``ignore_case``.
+
+    Raises:
+        SourceError: the dump is not well-formed (records before the place have been yielded), has
+            entities, or holds no such record.
+    """
+    if root.has_entities:
+        raise SourceError(
+            f"{name} has a DOCTYPE that declares entities or refers to a file that may; they are never "
+            "expanded. Expand them first (xmllint --noent --dropdtd) if you trust where the file comes from"
+        )
+    # With a filter on names lxml makes no Python object of any other element.
+    tags = None if ignore_case else (record, root.tag)
+    parser = etree.XMLPullParser(events=("start", "end"), tag=tags, **_OPTIONS)
+    top: Any = None
+    depth = records = 0
+    error: etree.XMLSyntaxError | None = None
+    while error is None:
+        chunk = content.read(CHUNK_BYTES)
+        try:
+            if chunk:
+                parser.feed(chunk)
+            else:
+                parser.close()
+        except etree.XMLSyntaxError as caught:
+            error = caught  # after the records that are complete
+        for event, element in cast(Events, parser.read_events()):
+            if top is None:
+                top = element
+                continue
+            tag = element.tag
+            if not isinstance(tag, str) or (tag.lower() if ignore_case else tag) != record or element is top:
+                continue
+            if event == "start":
+                depth += 1
+                continue
+            depth -= 1
+            if depth == 0:
+                records += 1
+                yield element
+                # Its tail stays: libxml2 may be about to add to it.
+                element.clear(keep_tail=True)
+        if not chunk:
+            break
+        if depth == 0 and top is not None:
+            _drop_complete(top)
+    if error is not None:
+        line, column = error.position
+        raise SourceError(
+            f"{name} is not well-formed at line {line}, column {column}, after {records} complete record(s) "
+            f"({_error_name(error)}); mend or download it again: staging it again leaves "
+            "out what is staged already"
+        )
+    if records == 0:
+        raise SourceError(
+            f"{name} holds no element {record} (its root element is {root.tag}): check stage.record and "
+            "document.root in the contract"
+        )
+
+
+def _error_name(error: etree.XMLSyntaxError) -> str:
+    number: int = getattr(error, "code", 0)
+    return str(etree.ErrorTypes._getName(number, "unknown error"))
+
+
+def _drop_complete(top: etree._Element) -> None:
+    """Drop all elements that are complete: all but those that the last one is nested in."""
+    element = top
+    while len(element):
+        del element[:-1]
+        element = element[-1]
