@@ -34,7 +34,7 @@ def out_of_range(what: str) -> EvaluationError:
 
 def date_ticks(text: str) -> int:
     """``YYYY-MM-DD…`` to ticks at its midnight."""
-    return (date(int(text[:4]), int(text[5:7]), int(text[8:10])).toordinal() - 1) * TICKS_PER_DAY
+    return (date.fromisoformat(text[:10]).toordinal() - 1) * TICKS_PER_DAY
 
 
 def time_ticks(text: str) -> int:

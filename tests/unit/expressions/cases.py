@@ -430,6 +430,10 @@ VALUES: list[tuple[str, str | None, Any]] = [
     ("DATEDIFF(hour, '13:59:59', '14:00:00')", "int", 1),
     ("DATEDIFF(minute, at, '14:00')", "int", 15),
     ("DATEDIFF(day, zoned, '2023-12-31')", "int", 0),  # 22:30 UTC on the day before
+    ("DATEDIFF(year, zoned, born)", "int", -23),
+    ("DATEDIFF(month, zoned, '2024-01-01')", "int", 1),
+    ("DATEDIFF(quarter, at, '1900-12-31')", "int", 3),
+    ("YEAR(zoned)", "int", 2024),
     ("DATEDIFF(day, no_date, born)", "int", None),
     ("DATEDIFF_BIG(nanosecond, '2000-01-01', '2001-01-01')", "bigint", 366 * 86400 * 10**9),
     # DATEPART
