@@ -10,11 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import Enum
+from typing import Final
 
 from xml_extractor.contract.model import ColumnModel, TableModel
 from xml_extractor.contract.reader import Location, Report
 from xml_extractor.contract.structure import Structure
 from xml_extractor.contract.types import TYPE_NAMES, Family, SqlType, parse_type
+
+
+_MOST_NAMES: Final = 15  # that a message lists
 
 
 class Origin(Enum):
@@ -101,7 +105,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name.casefold(), by_fold, n=1)
     if close:
         return f"; did you mean {by_fold[close[0]]!r}?"
-    return f"; there are {', '.join(names)}" if names else "; there are none"
+    if not names:
+        return "; there are none"
+    more = ", …" if len(names) > _MOST_NAMES else ""
+    return f"; there are {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def draft_tables(structure: Structure, report: Report) -> list[TableDraft]:
@@ -188,13 +195,15 @@ class _Columns:
             self._add(name, model, (*self._location, name))
         if items is not None:
             self._add_item_columns()
-        if not any(column.origin is Origin.PARENT for column in table.columns):
+        if not any(column.origin in (Origin.PARENT, Origin.KEY) for column in table.columns):
             self._add_parent_key()
         if not table.columns and not table.is_damaged:
             self._report.mistake(table.location, f"table {table.name!r} has no columns", at_key=True)
         self._settle_primary_key()
 
     def _note_damage(self) -> None:
+        if self._structure.is_damaged(self._table.location):
+            self._table.lost_all_columns = True
         depth = len(self._location)
         for place in self._structure.damaged:
             if place == self._location:

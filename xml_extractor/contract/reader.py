@@ -142,7 +142,7 @@ def read_yaml(text: str, name: str) -> Report:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
-        message = f"not valid YAML: the character U+{ord(str(error.character)):04X} is not allowed"
+        message = f"not valid YAML: the character U+{int(str(error.character)):04X} is not allowed"
         report.mistakes.append(Mistake(line, column, name, message))
         return report
     if node is None:
@@ -162,6 +162,13 @@ def _without_json_tabs(text: str) -> str:
         except ValueError:
             return text
         return text.replace("\t", " ")
+    return text
+
+
+def _joined_pairs(text: str) -> str:
+    """Join surrogates: JSON writes a character beyond U+FFFF as two escapes."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
 
@@ -209,9 +216,7 @@ class _Builder:
         value = str(node.value)
         if node.style is None and value in _NULL_WORDS:
             return None
-        if any("\ud800" <= c <= "\udfff" for c in value):  # JSON escapes beyond the BMP come as pairs
-            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return value
+        return _joined_pairs(value)
 
     def _mapping(self, node: yaml.Node, location: Location) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -221,11 +226,11 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._add_at(key_node, "a key must be a plain text")
                 continue
-            key = str(key_node.value)
+            key = _joined_pairs(str(key_node.value))
             if key == _MERGE_KEY and key_node.style is None:
                 merged.append(value_node)
                 continue
-            if not key:
+            if not key and key_node.style is None:
                 self._add_at(key_node, "a key is empty")
                 continue
             if key in result:
@@ -285,8 +290,7 @@ class _Builder:
                 continue  # noted where the mapping itself stands
             if key_node.value == _MERGE_KEY and key_node.style is None:
                 nested.append(value_node)
-            elif key_node.value not in into:
-                key = str(key_node.value)
+            elif (key := _joined_pairs(str(key_node.value))) not in into:
                 into[key] = self.build(value_node, (*location, key), key_node.start_mark)
         for value_node in nested:
             self._merge(value_node, location, into)

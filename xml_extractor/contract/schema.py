@@ -85,10 +85,11 @@ nodes for one value rejects the document unless the column says which to `pick`.
 
 _COLUMNS: Final = """\
 A column has exactly one origin: `from`, `expr`, `value`, `xml` or `server_generated`; the two `into`
-columns of an `items` table have none. A child table without any `$parent` column gets the parent's
-primary key columns in front, under their own names, unless it has columns of these names. An `items`
-table may leave out its `into` columns (then the name is a varchar as long as the longest name, the value
-nvarchar(max)) and, without `rows`, its primary key (then the parent's key and the name).
+columns of an `items` table have none. A child table that has neither a `$parent` nor a `$key` column
+gets the parent's primary key columns in front, under their own names, unless it has columns of these
+names. An `items` table may leave out its `into` columns (then the name is a varchar as long as the
+longest name, the value nvarchar(max)) and, without `rows`, its primary key (then the parent's key and
+the name).
 """
 
 _EXPRESSIONS: Final = """\

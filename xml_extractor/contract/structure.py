@@ -79,9 +79,13 @@ def build_structure(report: Report) -> Structure | None:
         try:
             return Structure(ContractModel.model_validate(data), frozenset(damaged))
         except ValidationError as error:
-            for details in error.errors(include_url=False):
-                location = _real_location(details["loc"], data)
-                _tell(report, details, location, damaged)
+            found = [(d, _real_location(d["loc"], data)) for d in error.errors(include_url=False)]
+            for details, location in found:
+                # A list counts as empty when none of its items is right; the items are told.
+                inner = any(other[: len(location)] == location != other for _, other in found)
+                if not (details["type"] == "too_short" and inner):
+                    _tell(report, details, location, damaged)
+            for details, location in found:
                 _repair(data, details, location, damaged)
     return None
 
@@ -90,10 +94,10 @@ def _real_location(location: Location, data: Any) -> Location:
     """Drop what pydantic adds to a location (union tags, ``[key]``) and resolve it against the data."""
     result: list[str | int] = []
     node = data
-    for part in location:
+    for position, part in enumerate(location):
         if _has(node, part):
             node = node[part]
-        elif part == location[-1] and isinstance(node, dict) and part != "[key]":
+        elif position == len(location) - 1 and isinstance(node, dict) and part != "[key]":
             pass  # a missing key
         else:
             continue
@@ -205,6 +209,8 @@ def _repair(data: Any, details: ErrorDetails, location: Location, damaged: set[L
         return
     if kind == "missing":
         location = location[:-1]
+    if location[4:5] == ("apply",):  # tables, NAME, columns, NAME, apply, position
+        location = location[:6]
     while location:
         damaged.add(location)
         if location in _PLACEHOLDERS:
