@@ -120,7 +120,9 @@ def _plain(row: Row, decimals: tuple[int, ...], bits: tuple[int, ...]) -> Row:
     for i in decimals:
         value = values[i]
         if value is not None:
-            values[i] = decimal_text(value)  # type: ignore[arg-type]
+            text = str(value)
+            # The two forms that are not plain digits, and rare: an exponent, a negative zero.
+            values[i] = text if "E" not in text and (text[0] != "-" or value) else decimal_text(value)  # type: ignore[arg-type]
     for i in bits:
         value = values[i]
         if value is not None:
@@ -142,15 +144,14 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "
 
 
 def _copy_other(value: Value) -> str:
-    """The COPY text of a value that is not a text free of characters to be escaped."""
-    kind = value.__class__
-    if kind is int or kind is float or kind is Decimal:
-        return str(value)
-    if kind is bool:
+    """The COPY text of the values that are rarer than text, integers and decimals."""
+    if value.__class__ is bool:
         return "1" if value else "0"  # read by boolean and by integer columns alike
-    if kind is bytes:
+    if value.__class__ is bytes:
         return "\\\\x" + value.hex()  # type: ignore[union-attr]
-    return str(value).translate(_ESCAPES)
+    if isinstance(value, str):
+        return value.translate(_ESCAPES)
+    return str(value)
 
 
 def copy_text(rows: Sequence[Row]) -> bytes:
@@ -159,17 +160,24 @@ def copy_text(rows: Sequence[Row]) -> bytes:
     Surrogates without a partner are passed on as they are: the server refuses them, which makes them a
     fault of that document's data like any other.
     """
+    # One comprehension a row: each value costs its class's look-up, and a text one search for characters to
+    # escape, which are rare.
+    search, other = _needs_escape, _copy_other
     lines = [
         "\t".join(
             [
-                "\\N" if v is None
-                else v if v.__class__ is str and _needs_escape(v) is None
-                else _copy_other(v)
-                for v in row
+                "\\N"
+                if value is None
+                else (value if search(value) is None else value.translate(_ESCAPES))  # type: ignore
+                if (kind := value.__class__) is str
+                else str(value)
+                if kind is int or kind is Decimal
+                else other(value)
+                for value in row
             ]
         )
         for row in rows
-    ]  # fmt: skip
+    ]
     lines.append("")
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
