@@ -28,7 +28,6 @@ CHILDREN: Final = 4
 
 ScopeFrame = list[Any]
 Element = etree._Element
-_Lookup = Callable[[str], Any]
 _Handler = Callable[[ScopeFrame, Element], None]
 
 _BLANKS: Final = " \t\r\n"
@@ -113,10 +112,8 @@ class ScopeWalker:
         self.text_slot = root.text_slot
         self.handlers = tuple(root.handlers)
         self.own_scopes = tuple(root.scopes)
-        self.lookup = self._lookup_of(root)
-        self.has_more = bool(
-            self.handlers or self.own_scopes or self._complex or self._joins or self.is_recursive
-        )
+        self.walk = self._children_walker(root)
+        self.has_more = bool(self.handlers or self.own_scopes or self._complex or self._joins)
 
     # ---- building
 
@@ -144,9 +141,7 @@ class ScopeWalker:
         else:
             node.handlers.append(_element_handler(_TAKERS[path.leaf], store))
 
-    def _storer(self, slot: int, capture: Capture) -> Callable[[ScopeFrame, str], None]:
-        """Return the function that takes one more node's text into the frame, as ``pick`` says."""
-        skip_blank = capture.blank_is_absent
+    def _only_storer(self, slot: int) -> Callable[[ScopeFrame, str], None]:
         size = self.size
 
         def store_only(frame: ScopeFrame, text: str) -> None:
@@ -154,6 +149,12 @@ class ScopeWalker:
                 frame[slot] = text
             else:
                 mark_several(frame, size, slot)
+
+        return store_only
+
+    def _storer(self, slot: int, capture: Capture) -> Callable[[ScopeFrame, str], None]:
+        """Return the function that takes one more node's text into the frame, as ``pick`` says."""
+        skip_blank = capture.blank_is_absent
 
         def store_first(frame: ScopeFrame, text: str) -> None:
             if frame[slot] is None and not (skip_blank and not text.strip(_BLANKS)):
@@ -172,7 +173,7 @@ class ScopeWalker:
                 frame[slot].append(text)
 
         return {
-            Pick.ONLY: store_only,
+            Pick.ONLY: self._only_storer(slot),
             Pick.FIRST: store_first,
             Pick.LAST: store_last,
             Pick.JOIN: store_join,
@@ -191,7 +192,7 @@ class ScopeWalker:
         def handle_any_case(frame: ScopeFrame, element: Element) -> None:
             for found, value in element.items():
                 if found.lower() == name:
-                    store(frame, value)
+                    store(frame, value)  # type: ignore[arg-type]  # attribute values are str
 
         return handle_any_case
 
@@ -236,24 +237,47 @@ class ScopeWalker:
         else:
             frame[place].append(element)
 
-    def _lookup_of(self, node: _Node) -> _Lookup | None:
-        """Turn the nodes below into ``name → (text slot or None, rest or None)``."""
+    def _children_walker(self, node: _Node) -> _Handler | None:
+        """Return the function that looks at an element's children for what the trie wants below a node."""
         if not node.children:
             return None
-        table: dict[str, Any] = {}
+        # By name: the slot of a text, if that is all that is wanted of the child, else what to do with it.
+        table: dict[str, int | _Handler] = {}
         for name, child in node.children.items():
-            lookup = self._lookup_of(child)
-            scopes = tuple(child.scopes)
-            rest = None
-            if lookup is not None or child.attributes or child.handlers or scopes:
-                # One scope that begins here is by far the most frequent case and gets a member of its own.
-                first = scopes[0] if scopes else None
-                rest = (first, lookup, tuple(child.attributes), tuple(child.handlers), scopes[1:])
-            table[name] = (child.text_slot, rest)
-        get = table.get
-        if not self._ignore_case:
-            return get
-        return lambda tag: get(tag.lower())
+            handlers = self._node_handlers(child)
+            if child.text_slot is not None and not handlers:
+                table[name] = child.text_slot
+            else:
+                table[name] = self._node_handler(child, handlers)
+        get: Callable[[str], int | _Handler | None] = table.get
+        if self._ignore_case:
+            exact = table.get
+
+            def get(tag: str) -> int | _Handler | None:
+                return exact(tag.lower())
+
+        return _walker_of(get, self.size)
+
+    def _node_handlers(self, node: _Node) -> list[_Handler]:
+        """List all that is to be done with an element besides taking its text."""
+        handlers: list[_Handler] = [walker.enterer(slot) for walker, slot in node.scopes]
+        inner = self._children_walker(node)
+        if inner is not None:
+            handlers.append(inner)
+        handlers += [self._attribute_handler(name, self._only_storer(slot)) for name, slot in node.attributes]
+        return handlers + node.handlers
+
+    def _node_handler(self, node: _Node, handlers: list[_Handler]) -> _Handler:
+        if node.text_slot is not None:
+            handlers = [_element_handler(string_value, self._only_storer(node.text_slot)), *handlers]
+        if len(handlers) == 1:
+            return handlers[0]
+
+        def handle_all(frame: ScopeFrame, element: Element) -> None:
+            for handle in handlers:
+                handle(frame, element)
+
+        return handle_all
 
     # ---- walking
 
@@ -264,8 +288,32 @@ class ScopeWalker:
         self._fill(frame, root)
         return frame
 
+    def enterer(self, slot: int) -> _Handler:
+        """Return the function that makes the frame of one element of this scope and puts it into the list
+        at ``slot`` of its parent's frame."""
+        template, place = self.template, self.size + POSITION
+        attributes, walk = self.attributes, self.walk
+        if self.is_recursive or self.has_more or self.text_slot is not None:
+            return lambda parent, element: self.enter(parent, element, slot)
+
+        def enter_plain(parent: ScopeFrame, element: Element) -> None:
+            frame = template[:]
+            siblings = parent[slot]
+            if siblings is None:
+                parent[slot] = [frame]
+                frame[place] = 1
+            else:
+                siblings.append(frame)
+                frame[place] = len(siblings)
+            for name, attribute_slot in attributes:
+                frame[attribute_slot] = element.get(name)
+            if walk is not None:
+                walk(frame, element)
+
+        return enter_plain
+
     def enter(self, parent: ScopeFrame, element: Element, slot: int) -> None:
-        """Make the frame of one element of this scope and put it into its parent's list."""
+        """As the function that :meth:`enterer` returns, for any scope."""
         frame = self.template[:]
         siblings = parent[slot]
         if siblings is None:
@@ -275,7 +323,8 @@ class ScopeWalker:
         self._fill(frame, element)
         if self.is_recursive:
             seen = {element} if self._recurse_xpath is not None else None
-            self._enter_nested(frame, element, siblings, seen)
+            if seen is not None or frame[self.size + NESTED] is not None:
+                self._enter_nested(frame, element, siblings, seen)
 
     def _enter_nested(
         self, outer: ScopeFrame, element: Element, siblings: list[ScopeFrame], seen: set[Element] | None
@@ -298,7 +347,8 @@ class ScopeWalker:
             frame[self.size + POSITION] = len(siblings)
             frame[self.size + PARENT_POSITION] = outer[self.size + POSITION]
             self._fill(frame, found)
-            self._enter_nested(frame, found, siblings, seen)
+            if seen is not None or frame[place] is not None:
+                self._enter_nested(frame, found, siblings, seen)
 
     def _fill(self, frame: ScopeFrame, element: Element) -> None:
         for name, slot in self.attributes:
@@ -306,8 +356,8 @@ class ScopeWalker:
         if self.text_slot is not None:
             text = element.text
             frame[self.text_slot] = (text or "") if not len(element) else "".join(element.itertext())  # type: ignore[arg-type]
-        if self.lookup is not None:
-            _walk(self.size, frame, element, self.lookup)
+        if self.walk is not None:
+            self.walk(frame, element)
         if self.has_more:
             self._fill_more(frame, element)
 
@@ -342,39 +392,23 @@ def _element_handler(
     return handle
 
 
-def _walk(size: int, frame: ScopeFrame, element: Element, lookup: _Lookup) -> None:
-    """Look at each child once; this loop is where a mapped document's time goes."""
-    for child in element:
-        found = lookup(child.tag)
-        if found is None:
-            continue
-        text_slot, rest = found
-        if text_slot is not None:
-            if frame[text_slot] is not None:
-                mark_several(frame, size, text_slot)
+def _walker_of(get: Callable[[str], int | _Handler | None], size: int) -> _Handler:
+    def walk(frame: ScopeFrame, element: Element) -> None:
+        # Every child is looked at once; this loop is where half of a mapped document's time goes.
+        for child in element:
+            found = get(child.tag)
+            if found is None:
+                continue
+            if found.__class__ is not int:
+                found(frame, child)  # type: ignore[operator]
+            elif frame[found] is not None:
+                mark_several(frame, size, found)
             elif len(child):
-                frame[text_slot] = "".join(child.itertext())  # type: ignore[arg-type]
+                frame[found] = "".join(child.itertext())  # type: ignore[arg-type]
             else:
-                frame[text_slot] = child.text or ""
-        if rest is None:
-            continue
-        first_scope, inner, attributes, handlers, scopes = rest
-        if first_scope is not None:
-            walker, slot = first_scope
-            walker.enter(frame, child, slot)
-        if inner is not None:
-            _walk(size, frame, child, inner)
-        for name, attribute_slot in attributes:
-            value = child.get(name)
-            if value is not None:
-                if frame[attribute_slot] is None:
-                    frame[attribute_slot] = value
-                else:
-                    mark_several(frame, size, attribute_slot)
-        for handle in handlers:
-            handle(frame, child)
-        for walker, slot in scopes:
-            walker.enter(frame, child, slot)
+                frame[found] = child.text or ""
+
+    return walk
 
 
 def scope_walkers(plan: Plan) -> list[ScopeWalker]:

@@ -81,6 +81,8 @@ class CompiledColumn:
     default: Value
     captures: frozenset[int]
     columns: frozenset[int]
+    evaluate: Callable[[Frame], Value] | None = None
+    """Of an expression: its value from the frame, for rows in which no capture is at fault."""
 
 
 def compile_column(index: int, column: Column, environment: Environment) -> CompiledColumn:
@@ -101,8 +103,13 @@ def compile_column(index: int, column: Column, environment: Environment) -> Comp
     elif source.kind is not SourceKind.PARENT:
         missing = missing_value(conversion)
     default = None if column.default is None else constant_value(conversion, column.default)
-    compute = _COMPILERS[source.kind](column, missing, environment)
-    return CompiledColumn(index, column, compute, missing, default, captures, columns)
+    evaluate: Callable[[Frame], Value] | None = None
+    if source.kind is SourceKind.EXPRESSION:
+        evaluate = _evaluator(column, environment)
+        compute = _expression(evaluate, captures)
+    else:
+        compute = _COMPILERS[source.kind](column, missing, environment)
+    return CompiledColumn(index, column, compute, missing, default, captures, columns, evaluate)
 
 
 def expression_captures(expression: Expression) -> frozenset[int]:
@@ -265,12 +272,12 @@ def _item_value(column: Column, missing: Value, _: Environment) -> Compute:
     return _from_text(column, missing, read)
 
 
-def _expression(column: Column, missing: Value, environment: Environment) -> Compute:
+def _evaluator(column: Column, environment: Environment) -> Callable[[Frame], Value]:
+    """Compile a column's expression, with what the column states beyond T-SQL's rules of assignment."""
     expression, conversion = column.source.expression, column.conversion
     assert expression is not None
     fit: Callable[[Any], Value] | None = None
     if isinstance(expression, Convert) and expression.assignment and expression.operand.type is not None:
-        # The assignment knows T-SQL's rules only; what the column states beyond them is done here.
         source = expression.operand.type
         if (
             conversion.on_overflow is OnError.TRUNCATE
@@ -287,20 +294,28 @@ def _expression(column: Column, missing: Value, environment: Environment) -> Com
         if fit is not None:
             expression = expression.operand
     evaluate = compile_expression(expression, environment)
-    used = expression_captures(expression)
     empty_is_null = conversion.empty_is_null
+    if fit is None and not empty_is_null:
+        return evaluate
 
-    def compute(row: RowContext) -> Value:
-        several = row.frame[row.size + SEVERAL]
-        if several is not None and not used.isdisjoint(several):
-            raise several_nodes()
-        frame = row.document.expression_frame
-        frame.row = row.values
-        frame.captured = row.frame
+    def evaluate_and_fit(frame: Frame) -> Value:
         value = evaluate(frame)
         if value is not None and fit is not None:
             value = fit(value)
         return None if empty_is_null and value == "" else value
+
+    return evaluate_and_fit
+
+
+def _expression(evaluate: Callable[[Frame], Value], captures: frozenset[int]) -> Compute:
+    def compute(row: RowContext) -> Value:
+        several = row.frame[row.size + SEVERAL]
+        if several is not None and not captures.isdisjoint(several):
+            raise several_nodes()
+        frame = row.document.expression_frame
+        frame.row = row.values
+        frame.captured = row.frame
+        return evaluate(frame)
 
     return compute
 
@@ -314,7 +329,6 @@ _COMPILERS: Final[dict[SourceKind, Callable[[Column, Value, Environment], Comput
     SourceKind.PARENT_POSITION: _parent_position,
     SourceKind.CONSTANT: _constant,
     SourceKind.CAPTURES: _from_captures,
-    SourceKind.EXPRESSION: _expression,
     SourceKind.ITEM_NAME: _item_name,
     SourceKind.ITEM_VALUE: _item_value,
 }

@@ -81,16 +81,17 @@ def strict_converter(conversion: Conversion) -> Converter:
         return by_type
 
     def convert(text: str) -> Value:
-        cleaned: str | None = text
         if clean is not None:
             cleaned = clean(text)
             if cleaned is None:
                 return missing
+            text = cleaned
         if look_up is not None:
-            cleaned = look_up(cleaned)
-            if cleaned is None:
+            listed = look_up(text)
+            if listed is None:
                 return None
-        return by_type(cleaned)
+            text = listed
+        return by_type(text)
 
     return convert
 

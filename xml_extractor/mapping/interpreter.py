@@ -127,7 +127,7 @@ class Interpreter:
         kept = node.rows.make(frames, context)
         out = context.rows[node.index]
         if not node.children:
-            out.extend([row for row, _ in kept])
+            out.extend(kept)
             return
         for row, frame in kept:
             out.append(row)
