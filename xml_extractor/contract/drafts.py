@@ -17,7 +17,6 @@ from xml_extractor.contract.reader import Location, Report
 from xml_extractor.contract.structure import Structure
 from xml_extractor.contract.types import TYPE_NAMES, Family, SqlType, parse_type
 
-
 _MOST_NAMES: Final = 15  # that a message lists
 
 

@@ -8,7 +8,8 @@ from tests.unit.contract.contracts import warnings, with_columns
 def test_a_sound_contract_has_no_warnings() -> None:
     text = (
         with_columns()
-        + "  u: {parent: t, rows: X, primary_key: [id, n], columns: {id: {from: $parent}, n: {from: $position, type: int}}}\n"
+        + "  u: {parent: t, rows: X, primary_key: [id, n], columns: {id: {from: $parent}, n: {from: "
+        "$position, type: int}}}\n"
     )
     assert warnings(text) == []
 
@@ -28,7 +29,10 @@ def test_a_table_without_a_key() -> None:
 
 
 def test_a_child_that_does_not_carry_its_parents_key() -> None:
-    child = "  u: {parent: t, rows: X, primary_key: [k, n], columns: {k: {from: $key, type: bigint}, n: {from: $position, type: int}}}\n"
+    child = (
+        "  u: {parent: t, rows: X, primary_key: [k, n], columns: {k: {from: $key, type: bigint}, n: {from: "
+        "$position, type: int}}}\n"
+    )
     assert warnings(with_columns() + child) == [
         "table 'u' does not carry its parent's primary key (id): there will be no foreign key"
     ]
@@ -36,7 +40,11 @@ def test_a_child_that_does_not_carry_its_parents_key() -> None:
 
 @pytest.mark.parametrize("parent", ["parent: t, ", ""])
 def test_a_key_that_several_elements_share(parent: str) -> None:
-    child = f"  u: {{{parent}rows: X, primary_key: id, columns: {{id: {{from: $key, type: int}}, a: {{from: A, type: int}}}}}}\n"
+    child = (
+        "  u: "
+        f"{{{parent}rows: X, primary_key: id, "
+        "columns: {id: {from: $key, type: int}, a: {from: A, type: int}}}\n"
+    )
     (warning,) = warnings(with_columns() + child)
     assert "`rows` of 'u' can give several rows with the same primary key" in warning
     assert warnings(with_columns() + child.replace("rows: X, ", "")) == []

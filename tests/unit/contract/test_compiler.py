@@ -240,7 +240,10 @@ def test_mistakes_in_expressions(expression: str, words: str) -> None:
         "name: {from: N, type: nvarchar(50)}",
         "number: {server_generated: true, type: int}",
     )
-    text += "  u:\n    parent: t\n    primary_key: id\n    columns: {id: {from: $parent}, x: {from: x, type: int}}\n"
+    text += (
+        "  u:\n    parent: t\n    primary_key: id\n    columns: {id: {from: $parent}, x: {from: x, type: "
+        "int}}\n"
+    )
     assert words in only_mistake(text)
 
 
@@ -320,7 +323,8 @@ def test_items_without_columns_get_the_parents_key_and_plain_columns() -> None:
 
 def test_items_with_columns_of_their_own() -> None:
     text = ITEMS + (
-        "    primary_key: [id, code]\n    columns:\n      id: {from: $parent}\n      score: {type: int, on_invalid: null}\n"
+        "    primary_key: [id, code]\n    columns:\n      id: {from: $parent}\n      score: {type: "
+        "int, on_invalid: null}\n"
         "      code: {type: 'char(3)'}\n      doubled: {expr: score * 2, type: int}\n"
     )
     table = table_of(text, "score")
@@ -411,7 +415,8 @@ def test_server_generated_columns_are_never_computed() -> None:
 
 def test_a_server_generated_column_cannot_be_carried_down() -> None:
     text = with_columns("n: {server_generated: true, type: bigint}") + (
-        "  u:\n    parent: t\n    unique: {by: m}\n    columns: {n: {from: $parent}, m: {server_generated: true, type: int}}\n"
+        "  u:\n    parent: t\n    unique: {by: m}\n    columns: {n: {from: $parent}, m: "
+        "{server_generated: true, type: int}}\n"
     )
     found = mistakes(text)
     assert len(found) == 2

@@ -64,7 +64,7 @@ def test_warnings_have_their_place() -> None:
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match="cannot read the contract .*: No such file"):
+    with pytest.raises(ContractError, match=r"cannot read the contract .*: No such file"):
         Contract.read(tmp_path / "none.yaml")
     file = tmp_path / "c.yaml"
     file.write_bytes(b"a: 1\nb: \xff\n")

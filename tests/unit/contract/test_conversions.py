@@ -22,7 +22,8 @@ def conversion_of(line: str, head: str = ENUMS) -> Conversion:
 
 def test_what_stands_in_the_contract_arrives_in_the_plan() -> None:
     conversion = conversion_of(
-        "{from: x, type: datetime2(3), format: ['%d.%m.%Y', '%Y'], zone: utc, on_invalid: null, rounding: half_up}"
+        "{from: x, type: datetime2(3), format: ['%d.%m.%Y', '%Y'], zone: utc, on_invalid: null, "
+        "rounding: half_up}"
     )
     assert conversion.formats == ("%d.%m.%Y", "%Y")
     assert conversion.zone == "utc"

@@ -83,7 +83,10 @@ def test_what_can_change_a_row_changes_the_digest(before: str, after: str) -> No
 
 
 def test_the_digest_is_the_same_in_every_process() -> None:
-    program = "import sys; from xml_extractor.contract import Contract; print(Contract.from_text(sys.stdin.read()).plan.digest)"
+    program = (
+        "import sys; from xml_extractor.contract import Contract; "
+        "print(Contract.from_text(sys.stdin.read()).plan.digest)"
+    )
     root = Path(__file__).parents[3]
     for seed in ("1", "2"):
         found = subprocess.run(

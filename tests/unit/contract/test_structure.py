@@ -94,7 +94,8 @@ def test_one_mistake_does_not_hide_another() -> None:
 
 def test_what_follows_from_a_mistake_is_not_told_again() -> None:
     text = with_columns("a: [broken]", "b: {expr: a + 1, type: int}") + (
-        "  u:\n    parent: t\n    primary_key: [id, a]\n    columns: {id: {from: $parent}, a: {from: $parent}}\n"
+        "  u:\n    parent: t\n    primary_key: [id, a]\n    columns: {id: {from: $parent}, a: {from: "
+        "$parent}}\n"
         "  v: {parent: w, columns: {x: {from: $parent.a}}}\n"
         "  w: []\n"
     )
