@@ -31,6 +31,11 @@ _IGNORED_IN_DOCTYPE: Final = re.compile(rb"<!--.*?-->|<\?.*?\?>|\"[^\"]*\"|'[^']
 _PROLOG_TOKEN: Final = re.compile(rb"<!--.*?-->|<\?.*?\?>|<!DOCTYPE", re.DOTALL)
 _UTF8_NAMES: Final = frozenset({"utf-8", "ascii"})
 
+_UNRESOLVED: Final = (
+    "the document refers to an entity that it does not define; "
+    "only lt, gt, amp, apos, quot and character references are taken"
+)
+_UNDEFINED_ENTITY: Final = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
 _ENTITY_CODES: Final = frozenset(
     {
         etree.ErrorTypes.ERR_UNDECLARED_ENTITY,
@@ -120,8 +125,7 @@ def _syntax_rejection(error: etree.XMLSyntaxError) -> Rejection:
         return Rejection(
             Stage.PARSE,
             "entity_declared",
-            f"the document refers to an entity that it does not define ({place}); "
-            "only lt, gt, amp, apos, quot and character references are taken",
+            f"{_UNRESOLVED} ({place})",
         )
     if number in _LIMIT_CODES:
         return Rejection(
@@ -264,17 +268,19 @@ def _doctype_extent(data: bytes) -> tuple[int, int] | None:
         raise _entity_refused() from None
     except StopIteration:
         pass
-    except expat.ExpatError:
+    except expat.ExpatError as error:
+        if error.code == _UNDEFINED_ENTITY:
+            raise _refused_parse("entity_declared", _UNRESOLVED) from None
         failed = True
-    if start is None and not failed:
-        return None
-    if start is None or end is None:
-        # An error before or inside the declaration: lxml must not be asked, it would load what it finds.
+    if failed or (start is not None and end is None):
+        # An error in front of the root: lxml must not be asked, it would load what a declaration names.
         raise _refused_parse(
             "not_well_formed",
             f"not well-formed XML at line {scanner.ErrorLineNumber}, column {scanner.ErrorColumnNumber + 1} "
             "(in front of the root element)",
         )
+    if start is None or end is None:
+        return None
     # expat reports the start at the token after the name and identifiers ('[' or '>'), so the keyword is
     # the first one in front of it that does not stand in a comment or processing instruction.
     for match in _PROLOG_TOKEN.finditer(data, 0, start):
