@@ -34,7 +34,8 @@ def nothing(step: str) -> None:
 @dataclass
 class FakeEngine(Engine):
     """``before`` and ``after`` get the name of the step: ``connect``, ``begin``, ``commit``, ``rollback``,
-    ``query``, ``execute``, ``execute_many``, ``insert_new:TABLE``, ``write_rows:TABLE``, ``existing:TABLE``."""
+    ``query``, ``execute``, ``execute_many``, ``table_names``, ``insert_new:TABLE``, ``write_rows:TABLE``,
+    ``existing:TABLE``."""
 
     inner: Engine
     before: Hook = nothing

@@ -178,14 +178,15 @@ class DatabaseBatchWriter(BatchWriter):
         """Add what a committed attempt did to the batch's result."""
         # Rows of documents that an earlier attempt wrote were counted and compared in that attempt.
         written = [record.row_counts for record in claims.written if record.state is State.LOADED]
+        mapped = [record.row_counts for record in claims.settled if record.state is State.LOADED]
         result.rows = _added(result.rows, claims.rows, *written)
+        result.document_rows = _added(result.document_rows, *mapped)
         result.already_loaded += claims.elsewhere.count(State.LOADED)
         result.quarantined += claims.elsewhere.count(State.QUARANTINED)
         result.skipped += claims.elsewhere.count(State.SKIPPED)
         for record in claims.settled:
             if record.state is State.LOADED:
                 result.loaded += 1
-                result.document_rows = _added(result.document_rows, record.row_counts)
                 result.truncated_values += record.truncated_values
                 result.unknown_elements.update(record.unknown_elements)
             elif record.state is State.QUARANTINED:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine, RowEncoder, Session
-from xml_extractor.engines.retry import retrying
-from xml_extractor.errors import LoaderError, TargetError, UsageError
+from xml_extractor.errors import TargetError, UsageError
 from xml_extractor.mapping.records import Key
 from xml_extractor.target import ledger, runs, schema_check
 from xml_extractor.target.base import LedgerEntry, LoadHandle, RunState, Target
 from xml_extractor.target.batch_writer import DatabaseBatchWriter
-from xml_extractor.target.failures import Connection, is_bug, target_error
+from xml_extractor.target.failures import Connection, is_bug, retried
 from xml_extractor.target.replacement import tables_without_key
 from xml_extractor.target.timestamps import utc_now
 
-P = ParamSpec("P")
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class DatabaseTarget(Target):
@@ -60,39 +59,48 @@ class DatabaseTarget(Target):
         Two loaders that are started while a load is unfinished share its id and start time.  The first
         that ends well marks it finished; the other goes on under the same id.
         """
+        connection = Connection(
+            self._engine, "xml_extractor prepare", threading.Event(), write=not dry_run
+        )
+        with connection:
+            run: runs.Run | None = None
+            resumed = False
+            if self._open(connection, may_be_absent=dry_run and create_tables):
+                run, resumed = retried(
+                    connection,
+                    self._retry_seconds,
+                    "preparing the load",
+                    lambda session: self._start(
+                        session,
+                        plan,
+                        source_name,
+                        source_name_explicit,
+                        create_tables,
+                        dry_run,
+                        on_plan_change,
+                        settings,
+                    ),
+                )
+        return DatabaseLoadHandle(
+            self._engine, plan, source_name, run, resumed, self._retry_seconds, dry_run=dry_run
+        )
+
+    def _open(self, connection: Connection, *, may_be_absent: bool) -> bool:
+        """Connect, in one attempt (law 6); return whether there is a database to look at."""
         try:
-            session = self._engine.connect(write=not dry_run, application="xml_extractor prepare")
+            connection.session()
         except Exception as error:
             if is_bug(self._engine, error):
                 raise
             fault = self._engine.classify(error)
+            if may_be_absent and fault.code == "cannot_open":
+                logger.warning("%s; the dry run takes the target for empty, to be created", fault.message)
+                return False
             raise TargetError(
                 f"{self._engine.display} cannot be opened: {fault.message}; correct the target's URL or see "
                 "to it that the server can be reached, then run again"
             ) from error
-        try:
-            run, resumed = self._start(
-                session,
-                plan,
-                source_name,
-                source_name_explicit,
-                create_tables,
-                dry_run,
-                on_plan_change,
-                settings,
-            )
-        except LoaderError:
-            raise
-        except Exception as error:
-            if is_bug(self._engine, error):
-                raise
-            raise target_error(self._engine, error, doing="preparing the load") from error
-        finally:
-            session.rollback()
-            session.close()
-        return DatabaseLoadHandle(
-            self._engine, plan, source_name, run, resumed, self._retry_seconds, dry_run=dry_run
-        )
+        return True
 
     def _start(
         self,
@@ -206,10 +214,12 @@ class DatabaseLoadHandle(LoadHandle):
         if not self._has_ledger or not keys:
             return {}
         with self._lock:
-            return self._retried("reading the ledger", self._connection, self._lookup, keys)
-
-    def _lookup(self, session: Session, keys: Sequence[Key]) -> dict[Key, LedgerEntry]:
-        return ledger.entries(session, self._digests, keys, self._plan_digests)
+            return retried(
+                self._connection,
+                self._retry_seconds,
+                "reading the ledger",
+                lambda session: ledger.entries(session, self._digests, keys, self._plan_digests),
+            )
 
     def writer(self, index: int) -> DatabaseBatchWriter:
         """Return a writer with a connection of its own."""
@@ -228,15 +238,13 @@ class DatabaseLoadHandle(LoadHandle):
         """Record how the load ended; over a fresh connection, because an old one may have been aborted."""
         if self._dry_run:
             return
+        now = utc_now()
         with Connection(self._engine, "xml_extractor finish", threading.Event()) as connection:
-            self._retried(
-                "recording the end of the load",
+            retried(
                 connection,
-                runs.finish,
-                self.load_id,
-                state,
-                summary,
-                utc_now(),
+                self._retry_seconds,
+                "recording the end of the load",
+                lambda session: runs.finish(session, self.load_id, state, summary, now),
             )
 
     def abort(self) -> None:
@@ -247,31 +255,3 @@ class DatabaseLoadHandle(LoadHandle):
     def close(self) -> None:
         """Let go of the ledger's connection."""
         self._connection.close()
-
-    def _retried(
-        self,
-        doing: str,
-        connection: Connection,
-        call: Callable[Concatenate[Session, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Call with a session, retrying what passes."""
-
-        def attempt() -> T:
-            try:
-                return call(connection.session(), *args, **kwargs)
-            except BaseException as error:
-                connection.recover(error)
-                raise
-
-        try:
-            return retrying(self._engine, self._retry_seconds, connection.aborted, doing=doing)(attempt)
-        except LoaderError:
-            raise
-        except Exception as error:
-            if connection.aborted.is_set():
-                raise TargetError("the target is no longer wanted because the run ended") from error
-            if is_bug(self._engine, error):
-                raise
-            raise target_error(self._engine, error, doing=doing) from error

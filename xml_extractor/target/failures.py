@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 from xml_extractor.engines.base import Engine, FaultKind, Session
-from xml_extractor.errors import TargetError
+from xml_extractor.engines.retry import retrying
+from xml_extractor.errors import LoaderError, TargetError
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -18,7 +23,7 @@ class Connection:
     def __init__(
         self, engine: Engine, application: str, aborted: threading.Event, *, write: bool = True
     ) -> None:
-        self._engine = engine
+        self.engine = engine
         self._application = application
         self.aborted = aborted
         self._write = write
@@ -35,7 +40,7 @@ class Connection:
         if self._session is None:
             if self.aborted.is_set():
                 raise TargetError("the target is no longer wanted because the run ended")
-            session = self._engine.connect(write=self._write, application=self._application)
+            session = self.engine.connect(write=self._write, application=self._application)
             with self._lock:
                 self._session = session
                 aborted = self.aborted.is_set()
@@ -51,8 +56,8 @@ class Connection:
             return
         lost = (
             isinstance(error, Exception)
-            and not isinstance(error, TargetError)
-            and self._engine.classify(error).kind is FaultKind.DISCONNECTED
+            and not isinstance(error, LoaderError)
+            and self.engine.classify(error).kind is FaultKind.DISCONNECTED
         )
         if not lost:
             try:
@@ -82,6 +87,37 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def retried(
+    connection: Connection, retry_seconds: float, doing: str, call: Callable[[Session], T]
+) -> T:
+    """Call with the connection's session, trying again what passes.
+
+    Raises:
+        LoaderError: as ``call`` raised it.
+        TargetError: it failed for good, or the connection was aborted.
+        Exception: a mistake in this program, as it is.
+    """
+    engine = connection.engine
+
+    def attempt() -> T:
+        try:
+            return call(connection.session())
+        except BaseException as error:
+            connection.recover(error)
+            raise
+
+    try:
+        return retrying(engine, retry_seconds, connection.aborted, doing=doing)(attempt)
+    except LoaderError:
+        raise
+    except Exception as error:
+        if connection.aborted.is_set():
+            raise TargetError("the target is no longer wanted because the run ended") from error
+        if is_bug(engine, error):
+            raise
+        raise target_error(engine, error, doing=doing) from error
 
 
 def is_bug(engine: Engine, error: Exception) -> bool:

@@ -24,11 +24,15 @@ from xml_extractor.errors import TargetError, TargetSchemaError
 from xml_extractor.mapping.records import DocumentRecord, State
 from xml_extractor.target import runs
 from xml_extractor.target.base import BatchResult, BatchWriter, LoadHandle, RunState
+from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS
 from xml_extractor.target.database_target import DatabaseTarget
+from xml_extractor.target.ledger import document_digest
 from xml_extractor.target.timestamps import from_database
 
 
-def prepare(engine: Engine, plan: Plan | None = None, *, retry_seconds: float = 20, **more: Any) -> LoadHandle:
+def prepare(
+    engine: Engine, plan: Plan | None = None, *, retry_seconds: float = 20, **more: Any
+) -> LoadHandle:
     arguments: dict[str, Any] = {
         "source_name": target_plans.SOURCE,
         "source_name_explicit": False,
@@ -194,7 +198,7 @@ def test_a_backend_that_is_killed_at_commit(postgresql_url: str, committed: bool
     real = open_engine(postgresql_url)
     engine = FakeEngine(real)
     handle = prepare(engine)
-    killed = []
+    killed: list[str] = []
 
     def kill(step: str) -> None:
         if step == "commit" and not killed:
@@ -227,7 +231,7 @@ def test_a_backend_that_is_killed_while_it_writes(postgresql_url: str) -> None:
     real = open_engine(postgresql_url)
     engine = FakeEngine(real)
     handle = prepare(engine)
-    killed = []
+    killed: list[str] = []
 
     def kill(step: str) -> None:
         if step == "write_rows:contact" and not killed:
@@ -254,12 +258,9 @@ def test_a_batch_that_waits_for_another_loaders_lock_is_aborted_at_once(database
     writer = handle.writer(1)
     blocker = engine.connect(write=True, application="blocker")
     blocker.begin()
-    digest_rows = [(b"\0" * 16, "x", "loaded", 1, 1, None, "", "2024-01-01 00:00:00.000000")]
-    from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS
-    from xml_extractor.target.ledger import document_digest
-
-    digest_rows = [(document_digest(target_plans.SOURCE, target_plans.CONTRACT, 1), *digest_rows[0][1:])]
-    blocker.insert_new(LEDGER, LEDGER_COLUMNS, digest_rows)
+    digest = document_digest(target_plans.SOURCE, target_plans.CONTRACT, 1)
+    row = (digest, "1", "loaded", 1, 1, None, "", "2024-01-01 00:00:00.000000")
+    blocker.insert_new(LEDGER, LEDGER_COLUMNS, [row])
     ended: list[float] = []
 
     def commit() -> None:
@@ -381,9 +382,9 @@ def test_rows_that_a_trigger_eats_end_the_run(postgresql_url: str) -> None:
             "$$ BEGIN IF NEW.no = 2 THEN RETURN NULL; END IF; RETURN NEW; END $$"
         )
         connection.execute("CREATE TRIGGER eat BEFORE INSERT ON contact FOR EACH ROW EXECUTE FUNCTION eat()")
-    with writing(handle) as writer:
-        with pytest.raises(TargetError, match=r"took \d+ of \d+ rows for table contact"):
-            writer.commit_batch(make(engine, range(8)))
+    eaten = r"took \d+ of \d+ rows for table contact"
+    with writing(handle) as writer, pytest.raises(TargetError, match=eaten):
+        writer.commit_batch(make(engine, range(8)))
     handle.close()
     assert tables.read_tables(postgresql_url, two_tables()) == expected_tables([])
     assert tables.ledger(postgresql_url) == {}
@@ -485,7 +486,8 @@ def test_strange_keys_are_told_apart_and_found_again(database_url: str) -> None:
     engine = open_engine(database_url)
     handle = prepare(engine)
     keys: list[int | str] = [
-        5, -5, 2**62, "5", "a", "A", "a ", "ä", "a\u0308", "漢字", "", "nul\0", "\ud800", "x" * 3000, "o'k;--", "\\x00",
+        5, -5, 2**62, "5", "a", "A", "a ", "ä", "a\u0308", "漢字", "", "nul\0", "\ud800", "x" * 3000,
+        "o'k;--", "\\x00",
     ]  # fmt: skip
     with writing(handle) as writer:
         result = writer.commit_batch([refused(key) for key in keys])

@@ -526,3 +526,12 @@ def test_an_aborted_writer_takes_no_further_batch(engine: FakeEngine, record: An
     with pytest.raises(TargetError, match="run ended"):
         writer.commit_batch([record(1)])
     assert engine.steps == []
+
+
+def test_abort_while_connecting_is_not_forgotten(engine: FakeEngine, session: Session, record: Any) -> None:
+    writer = make_writer(engine)
+    engine.after = lambda step: writer.abort() if step == "connect" else None
+    with pytest.raises(TargetError, match="run ended"):
+        writer.commit_batch([record(1)])
+    writer.close()
+    assert content(session) == expected({})

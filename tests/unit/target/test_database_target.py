@@ -5,12 +5,13 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import target_plans
-from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine, Injected
 from tests.support.target_plans import loaded, refused
 from tests.support.target_plans import plan as two_tables
 from xml_extractor.contract.plan import Plan
@@ -182,6 +183,21 @@ def test_a_target_that_cannot_be_reached_ends_the_run_without_retry(engine: Fake
     with pytest.raises(TargetError, match=r"cannot be opened.*connection_refused"):
         prepare(engine)
     assert engine.steps == ["connect"]
+
+
+def test_a_target_that_is_lost_or_locked_while_the_load_is_prepared_is_retried(empty: FakeEngine) -> None:
+    failed: list[str] = []
+
+    def each_step_once(step: str) -> None:
+        if step not in ("connect", *failed):
+            failed.append(step)
+            raise Injected(FaultKind.DISCONNECTED if len(failed) % 2 else FaultKind.TRANSIENT)
+
+    empty.before = each_step_once
+    handle = prepare(empty)
+    assert handle.load_id == 1
+    assert {"table_names", "begin", "execute", "insert_new:load_runs"} <= set(failed)
+    assert query(empty, "SELECT COUNT(*) FROM load_runs") == [(1,)]
 
 
 def test_open_target_names_its_forms(sqlite_url: str) -> None:
@@ -393,6 +409,19 @@ def test_a_dry_run_creates_no_tables(empty: FakeEngine) -> None:
     handle.close()
     assert query(empty, "SELECT name FROM sqlite_master") == [("app_xml",)]
     with pytest.raises(TargetSchemaError, match="load_ledger"):
+        prepare(empty, dry_run=True, create_tables=False)
+
+
+def test_a_dry_run_takes_a_file_that_is_to_be_created_for_empty(
+    empty: FakeEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        handle = prepare(empty, dry_run=True)
+    assert handle.lookup([1]) == {}
+    handle.finish(RunState.FINISHED, {})
+    assert list(tmp_path.iterdir()) == []
+    assert "takes the target for empty" in caplog.text
+    with pytest.raises(TargetError, match="cannot be opened"):
         prepare(empty, dry_run=True, create_tables=False)
 
 
