@@ -15,7 +15,11 @@ from xml_extractor.contract.types import SqlType
 
 @dataclass(frozen=True, slots=True)
 class ExistingColumn:
-    """A column as the catalogue describes it; ``detail`` is whatever the engine judges types by."""
+    """A column as the catalogue describes it.
+
+    ``kind``, ``size`` and ``scale`` are what the engine judges types by: PostgreSQL's type name with its
+    length or precision, SQLite's affinity.
+    """
 
     name: str
     type_text: str

@@ -148,7 +148,7 @@ def _copy_other(value: Value) -> str:
     if value.__class__ is bool:
         return "1" if value else "0"  # read by boolean and by integer columns alike
     if value.__class__ is bytes:
-        return "\\\\x" + value.hex()  # type: ignore[union-attr]
+        return "\\\\x" + value.hex()
     if isinstance(value, str):
         return value.translate(_ESCAPES)
     return str(value)

@@ -197,6 +197,9 @@ class SqliteEngine(Engine):
         problem = checks.source_columns_problem(source, existing, self.display)
         if problem is not None:
             return problem
+        assert isinstance(session, SqliteSession)
+        if session.is_rowid(source):
+            return None  # and spares reading the whole table
         key, table = quote_identifier(source.key), self.quote(source.table)
         where = f" WHERE ({source.where})" if source.where else ""
         kinds = dict(session.query(f"SELECT typeof({key}), count(*) FROM {table}{where} GROUP BY 1"))
@@ -208,9 +211,7 @@ class SqliteEngine(Engine):
                 f"key column {source.table}.{source.key} holds values of type {' and '.join(sorted(kinds))}; "
                 "a key has to be all integers or all text: convert the column"
             )
-        assert isinstance(session, SqliteSession)
-        collation = session.unique_collation(source)
-        if collation is None:
+        if session.unique_collation(source) is None:
             grouped = f"SELECT 1 FROM {table}{where} GROUP BY {key} COLLATE BINARY HAVING count(*) > 1"
             count = session.query(f"SELECT count(*) FROM ({grouped})")[0][0]
             if count:

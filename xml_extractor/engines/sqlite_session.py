@@ -201,15 +201,24 @@ class SqliteSession(Session):
             found.extend(SourceDocument(row[0], _content(row[1]), row[2:]) for row in rows)
         return found
 
-    def unique_collation(self, source: SourcePlan) -> str | None:
-        """The collation under which an index keeps the source key unique; ``None`` = no such index."""
+    def is_rowid(self, source: SourcePlan) -> bool:
+        """Whether the source key is the table's rowid: an integer, never NULL, and unique."""
         *schema, table = split_name(source.table)
         of = schema[0] if schema else None
-        columns = self.query("SELECT name, type, pk FROM pragma_table_info(?, ?)", (table, of))
-        keys = [row for row in columns if row[2]]
+        columns = self.query("SELECT name, type FROM pragma_table_info(?, ?) WHERE pk > 0", (table, of))
+        if len(columns) != 1 or columns[0][1].upper() != "INTEGER":
+            return False
+        # Not the rowid in a table WITHOUT ROWID, nor with PRIMARY KEY DESC: those have an index for the key.
+        indexes = "SELECT 1 FROM pragma_index_list(?, ?) WHERE origin = 'pk'"
+        return columns[0][0].lower() == source.key.lower() and not self.query(indexes, (table, of))
+
+    def unique_collation(self, source: SourcePlan) -> str | None:
+        """The collation under which an index keeps the source key unique; ``None`` = no such index."""
+        if self.is_rowid(source):
+            return "BINARY"
+        *schema, table = split_name(source.table)
+        of = schema[0] if schema else None
         wanted = source.key.lower()
-        if len(keys) == 1 and keys[0][0].lower() == wanted and keys[0][1].upper() == "INTEGER":
-            return "BINARY"  # the rowid itself
         indexes = self.query(
             'SELECT name FROM pragma_index_list(?, ?) WHERE "unique" = 1 AND partial = 0', (table, of)
         )

@@ -154,3 +154,19 @@ def test_a_key_index_under_another_collation_does_not_hide_duplicates(engine: En
     session.execute("INSERT INTO app_xml VALUES ('a', NULL), ('a', 'x')")
     assert "more than once" in (engine.key_problem(session, SOURCE) or "")
     session.close()
+
+
+@pytest.mark.parametrize(
+    "ddl",
+    [
+        "CREATE TABLE app_xml (app_id INTEGER PRIMARY KEY, app_xml TEXT) WITHOUT ROWID",
+        "CREATE TABLE app_xml (app_id INTEGER PRIMARY KEY DESC, app_xml TEXT)",
+        "CREATE TABLE app_xml (app_id INT PRIMARY KEY, app_xml TEXT)",
+    ],
+)
+def test_a_key_that_looks_like_the_rowid_is_read_before_it_is_trusted(engine: Engine, ddl: str) -> None:
+    session = engine.connect(write=True, application="tests")
+    session.execute(ddl)
+    session.execute("INSERT INTO app_xml VALUES (1, 'x'), ('one', 'x')")
+    assert "integer and text" in (engine.key_problem(session, SOURCE) or "")
+    session.close()
