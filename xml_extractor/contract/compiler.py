@@ -257,8 +257,15 @@ class _Compiler:
                 record = parse_name(stage.record, self._context)
             except PathError as error:
                 self.report.mistake(("stage", "record"), str(error))
+            else:
+                if self._context.roots and record not in self._context.roots:
+                    self.report.warn(
+                        ("stage", "record"),
+                        f"records are {stage.record!r}, which is no root that `document` accepts: "
+                        "every document staged would be skipped",
+                    )
         if stage.key is not None:
-            key = self._path(stage.key, ("stage", "key"), None, at_root=False)
+            key = self._path(stage.key, ("stage", "key"), None, at_root=True)
         return StagePlan(record, key)
 
     # ------------------------------------------------------------------ paths, scopes, captures

@@ -12,6 +12,7 @@ from tests.unit.contract.contracts import (
     only_mistake,
     plan_of,
     table_of,
+    warnings,
     with_columns,
 )
 from xml_extractor.contract.expression import ColumnRef, PathRef, walk
@@ -374,6 +375,12 @@ def test_recursion_must_go_down() -> None:
     assert "$parent_position needs a table with `recurse`" in only_mistake(without)
 
 
+def test_recursive_rows_do_not_share_a_scope_with_others() -> None:
+    plain = "  top: {parent: r, rows: tracklist/track, columns: {title: {from: T, type: int}}}\n"
+    plan = plan_of(RECURSIVE + plain)
+    assert [table.scope for table in plan.tables] == [0, 1, 2]
+
+
 def test_rows_of_the_same_element_share_its_scope() -> None:
     assert table_of(TREE.replace("    rows: Address\n", "    rows: .\n"), "address").scope == 1
 
@@ -401,6 +408,11 @@ def test_staging() -> None:
     assert plan.stage.record == "Application"
     assert plan.stage.key is not None
     assert (plan.stage.key.steps, plan.stage.key.attribute) == (("Head",), "id")
+    absolute = plan_of("stage: {record: Application, key: /Application/@id}\n" + with_columns())
+    assert absolute.stage.key is not None
+    assert absolute.stage.key.attribute == "id"
+    (warning,) = warnings("stage: {record: Loan}\n" + with_columns())
+    assert "every document staged would be skipped" in warning
     assert len(mistakes("stage: {record: a/b, key: '['}\n" + with_columns())) == 2
 
 
