@@ -78,7 +78,7 @@ class LoadSummary:
     workers: int = 0
     insert_threads: int = 0
     batches: int = 0
-    retries: int = 0  # batches tried again after a transient fault
+    retries: int = 0  # transactions beyond one a batch: retries, and searches for documents at fault
     truncated_values: int = 0
     unknown_elements: dict[str, int] = field(default_factory=dict)  # name → documents that have it
     loaded_under_another_plan: int = 0  # of those already loaded
@@ -92,9 +92,16 @@ class LoadSummary:
 
     @property
     def documents_per_second(self) -> float:
-        """Documents that this run settled itself, those already loaded not counted, per second."""
-        done = self.documents.loaded + self.documents.quarantined + self.documents.skipped
-        return done / self.seconds if self.seconds > 0 else 0.0
+        """Documents that this run itself found an end for, per second; what was settled before is not."""
+        if not self.did_work or self.seconds <= 0:
+            return 0.0
+        quarantined = sum(self.quarantine_reasons.values())
+        return (self.documents.loaded + quarantined + self.documents.skipped) / self.seconds
+
+    @property
+    def did_work(self) -> bool:
+        """Whether any document went through a worker."""
+        return self.clocks.parse + self.clocks.map > 0 or self.documents.loaded > 0
 
     @property
     def exit_code(self) -> ExitCode:

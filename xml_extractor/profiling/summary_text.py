@@ -37,15 +37,15 @@ def print_summary(summary: LoadSummary, console: Console, *, dry_run: bool = Fal
 def summary_text(summary: LoadSummary, *, dry_run: bool = False) -> str:
     """Return the summary as plain text, aligned, without a line break at the end."""
     documents = [(label, f"{getattr(summary.documents, name):,}") for name, label in _DOCUMENT_LABELS]
-    rows = [(table, f"{count:,}") for table, count in summary.rows.items()]
-    rows.append(("all tables", f"{sum(summary.rows.values()):,}"))
-    lines = [headline(summary, dry_run=dry_run), ""]
-    lines += _block("Documents", documents)
-    lines += _block("Rows mapped, not written" if dry_run else "Rows", rows)
-    lines += _block("Time", _time_figures(summary))
-    lines.append(f"Bottleneck: {summary.bottleneck}")
+    lines = [headline(summary, dry_run=dry_run), "", *_block("Documents", documents)]
+    if summary.did_work:
+        rows = [(table, f"{count:,}") for table, count in summary.rows.items()]
+        rows.append(("all tables", f"{sum(summary.rows.values()):,}"))
+        lines += _block("Rows mapped, not written" if dry_run else "Rows", rows)
+        lines += _block("Time", _time_figures(summary))
+        lines.append(f"Bottleneck: {summary.bottleneck}")
     lines += remarks(summary)
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n")
 
 
 def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
@@ -74,7 +74,10 @@ def remarks(summary: LoadSummary) -> list[str]:
     """Return the sentences that ask for, or may deserve, the operator's attention."""
     lines = [f"{note[:1].upper()}{note[1:]}." for note in summary.notes]
     if summary.retries:
-        lines.append(f"{_times(summary.retries, 'batch', 'batches')} had to be tried again.")
+        lines.append(
+            f"{_times(summary.retries, 'further transaction was', 'further transactions were')} needed "
+            "to retry, or to find documents that the target refuses."
+        )
     if summary.truncated_values:
         lines.append(
             f"{_times(summary.truncated_values, 'value was', 'values were')} shortened to fit, "
@@ -144,6 +147,15 @@ def _print_rich(summary: LoadSummary, console: Console, *, dry_run: bool) -> Non
     for name, label in _DOCUMENT_LABELS:
         count = getattr(summary.documents, name)
         documents.add_row(label, f"{count:,}", style=_STYLES.get(name) if count else "dim")
+    if summary.did_work:
+        _print_figures(summary, console, documents, dry_run=dry_run)
+    else:
+        console.print(documents)
+    for line in remarks(summary):
+        console.print(Text(line))
+
+
+def _print_figures(summary: LoadSummary, console: Console, documents: Table, *, dry_run: bool) -> None:
     rows = _rich_table("Rows mapped, not written" if dry_run else "Rows")
     for table, count in summary.rows.items():
         rows.add_row(Text(table), f"{count:,}", style=None if count else "dim")
@@ -159,8 +171,6 @@ def _print_rich(summary: LoadSummary, console: Console, *, dry_run: bool) -> Non
     else:
         console.print(documents, rows, times)
     console.print(Text.assemble(("Bottleneck: ", "bold"), summary.bottleneck))
-    for line in remarks(summary):
-        console.print(Text(line))
 
 
 def _rich_table(title: str) -> Table:

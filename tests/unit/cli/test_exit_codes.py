@@ -1,4 +1,4 @@
-"""The real program, as its own process: exit codes, what goes to which stream, and no traceback."""
+"""Exit codes, what goes to which stream, and no traceback; in this process, and as the real program."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from tests.support.program import CHECKOUT, environment, run_command
+from xml_extractor.cli import main
 
 CONTRACT = """\
 contract: orders
@@ -28,31 +29,73 @@ tables:
       order_id: {from: $key, type: int}
       quantity: {from: "@quantity", type: int, required: true}
 """
-DUMP = (
-    "<Orders><Order id='1' quantity='5'/><Order id='2' quantity='many'/><Order id='3' quantity='7'/></Orders>"
-)
+DUMP = """\
+<Orders><Order id='1' quantity='5'/><Order id='2' quantity='many'/><Order id='3' quantity='7'/></Orders>
+"""
+SOURCE = ("--source", "sqlite:///shop.db", "--contract", "orders.yaml")
+NOWHERE = "postgresql://nobody:hunter2@127.0.0.1:1/none"
+
+
+class Result(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Folder:
+    """A working directory in which commands run, in this process, without this process's settings."""
+
+    def __init__(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.path = path
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def run(self, *arguments: str, **extra: str) -> Result:
+        with self._monkeypatch.context() as patch:
+            for name in list(os.environ):
+                if name.startswith("XML_EXTRACTOR_"):
+                    patch.delenv(name)
+            for name, value in extra.items():
+                patch.setenv(name, value)
+            patch.chdir(self.path)
+            self._capsys.readouterr()
+            try:
+                code = main(arguments)
+            except SystemExit as end:  # argparse
+                code = int(end.code or 0)
+        return Result(code, *self._capsys.readouterr())
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    (tmp_path / "orders.yaml").write_text(CONTRACT, encoding="utf-8")
-    (tmp_path / "orders.xml").write_text(DUMP, encoding="utf-8")
-    return tmp_path
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Folder:
+    return Folder(tmp_path, monkeypatch, capsys)
 
 
-def run(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    found = run_command(*arguments, folder=folder, extra=extra)
+@pytest.fixture
+def shop(empty: Folder) -> Folder:
+    (empty / "orders.yaml").write_text(CONTRACT, encoding="utf-8")
+    (empty / "orders.xml").write_text(DUMP, encoding="utf-8")
+    return empty
+
+
+def run(folder: Folder, *arguments: str, **extra: str) -> Result:
+    found = folder.run(*arguments, **extra)
     assert "Traceback" not in found.stderr + found.stdout
     return found
 
 
-def expect(code: int, folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+def expect(code: int, folder: Folder, *arguments: str, **extra: str) -> Result:
     found = run(folder, *arguments, **extra)
     assert found.returncode == code, found.stderr + found.stdout
     return found
 
 
-def expect_error(code: int, text: str, folder: Path, *arguments: str, **extra: str) -> None:
+def expect_error(code: int, text: str, folder: Folder, *arguments: str, **extra: str) -> None:
     found = expect(code, folder, *arguments, **extra)
     errors = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, found.stderr
@@ -60,60 +103,59 @@ def expect_error(code: int, text: str, folder: Path, *arguments: str, **extra: s
     assert found.stdout == ""
 
 
-def stage(folder: Path) -> None:
+def stage(folder: Folder) -> None:
     expect(0, folder, "stage", *SOURCE, "orders.xml")
 
 
-def load(code: int, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def load(code: int, folder: Folder, *arguments: str) -> Result:
     return expect(code, folder, "load", *SOURCE, "--create-tables", *arguments)
 
 
 # ---------------------------------------------------------------------------------------- usage: 2
 
 
-def test_no_command_and_unknown_flags_are_usage_errors(tmp_path: Path) -> None:
-    assert run(tmp_path).returncode == 2
-    assert run(tmp_path, "load", "--wrokers", "3").returncode == 2
-    assert run(tmp_path, "load", "--work", "3").returncode == 2, (
+def test_no_command_and_unknown_flags_are_usage_errors(empty: Folder) -> None:
+    assert run(empty).returncode == 2
+    assert run(empty, "load", "--wrokers", "3").returncode == 2
+    assert run(empty, "load", "--work", "3").returncode == 2, (
         "no abbreviations: they break when flags are added"
     )
 
 
-def test_help_is_no_error(tmp_path: Path) -> None:
+def test_help_is_no_error(empty: Folder) -> None:
     for arguments in (["--help"], ["load", "--help"], ["contract", "ddl", "--help"], ["--version"]):
-        assert expect(0, tmp_path, *arguments).stderr == ""
+        assert expect(0, empty, *arguments).stderr == ""
 
 
-def test_a_wrong_setting(tmp_path: Path) -> None:
-    expect_error(2, "--workers: '0' is not allowed", tmp_path, "load", "--workers", "0")
-    expect_error(2, "XML_EXTRACTOR_WORKERS", tmp_path, "load", XML_EXTRACTOR_WORKERS="many")
+def test_a_wrong_setting(empty: Folder) -> None:
+    expect_error(2, "--workers: '0' is not allowed", empty, "load", "--workers", "0")
+    expect_error(2, "XML_EXTRACTOR_WORKERS", empty, "load", XML_EXTRACTOR_WORKERS="many")
 
 
-def test_a_wrong_url_does_not_show_its_password(tmp_path: Path) -> None:
+def test_a_wrong_url_does_not_show_its_password(empty: Folder) -> None:
     for url in ("oracle://u:hunter2@h/d", "postgresql://u:hunter2@h:x/d", "hunter2"):
-        found = expect(2, tmp_path, "status", "--target", url)
+        found = expect(2, empty, "status", "--target", url)
         assert "hunter2" not in found.stderr or url == "hunter2"
 
 
-def test_a_contract_that_is_not_there(tmp_path: Path) -> None:
-    expect_error(2, "no such file", tmp_path, "load", "--contract", "gone.yaml", "--target", "null:")
+def test_a_contract_that_is_not_there(empty: Folder) -> None:
+    expect_error(2, "no such file", empty, "load", "--contract", "gone.yaml", "--target", "null:")
 
 
-def test_all_mistakes_of_a_contract_are_listed(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(
+def test_all_mistakes_of_a_contract_are_listed(empty: Folder) -> None:
+    (empty / "bad.yaml").write_text(
         CONTRACT.replace("type: int}", "type: imt}").replace("version: 1", "version: one"), encoding="utf-8"
     )
-    found = expect(2, tmp_path, "contract", "check", "bad.yaml")
+    found = expect(2, empty, "contract", "check", "bad.yaml")
     assert found.stdout.count("bad.yaml:") >= 2
-    data = json.loads(expect(2, tmp_path, "contract", "check", "bad.yaml", "--json").stdout)
+    data = json.loads(expect(2, empty, "contract", "check", "bad.yaml", "--json").stdout)
     assert len(data["mistakes"]) >= 2
     assert (
-        expect(2, tmp_path, "load", "--contract", "bad.yaml", "--target", "null:").stderr.count("bad.yaml:")
-        >= 2
+        expect(2, empty, "load", "--contract", "bad.yaml", "--target", "null:").stderr.count("bad.yaml:") >= 2
     )
 
 
-def test_a_good_contract(shop: Path) -> None:
+def test_a_good_contract(shop: Folder) -> None:
     assert "is well" in expect(0, shop, "contract", "check", "orders.yaml").stdout
     data = json.loads(expect(0, shop, "contract", "check", "orders.yaml", "--json").stdout)
     assert data["tables"] == {"orders": 2}
@@ -121,7 +163,7 @@ def test_a_good_contract(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_ddl(dialect: str, shop: Path) -> None:
+def test_ddl(dialect: str, shop: Folder) -> None:
     text = expect(0, shop, "contract", "ddl", "orders.yaml", "--dialect", dialect).stdout
     assert "orders" in text
     assert "load_ledger" in text
@@ -133,23 +175,23 @@ def test_ddl(dialect: str, shop: Path) -> None:
         sqlite3.connect(":memory:").executescript(text)
 
 
-def test_ddl_for_no_such_engine(shop: Path) -> None:
+def test_ddl_for_no_such_engine(shop: Folder) -> None:
     expect_error(2, "oracle", shop, "contract", "ddl", "orders.yaml", "--dialect", "oracle")
 
 
-def test_the_schema_is_json(tmp_path: Path) -> None:
-    assert json.loads(expect(0, tmp_path, "contract", "schema").stdout)["properties"].keys() >= {
+def test_the_schema_is_json(empty: Folder) -> None:
+    assert json.loads(expect(0, empty, "contract", "schema").stdout)["properties"].keys() >= {
         "tables",
         "source",
     }
 
 
-def test_missing_tables(shop: Path) -> None:
+def test_missing_tables(shop: Folder) -> None:
     stage(shop)
     expect_error(2, "contract ddl", shop, "load", *SOURCE)
 
 
-def test_status_and_quarantine_where_nothing_was_loaded(shop: Path) -> None:
+def test_status_and_quarantine_where_nothing_was_loaded(shop: Folder) -> None:
     stage(shop)
     expect_error(2, "nothing was loaded into it yet", shop, "status", "--target", "sqlite:///shop.db")
     expect_error(2, "nothing was loaded into it yet", shop, "quarantine", "list", *SOURCE)
@@ -159,13 +201,13 @@ def test_status_and_quarantine_where_nothing_was_loaded(shop: Path) -> None:
 # ------------------------------------------------------------------------- source: 4, target: 5
 
 
-def test_a_source_that_is_not_there(shop: Path) -> None:
+def test_a_source_that_is_not_there(shop: Folder) -> None:
     expect_error(4, "error: ", shop, "load", *SOURCE, "--target", "null:")
     arguments = ("--source", NOWHERE, "--contract", "orders.yaml", "--target", "null:")
     expect_error(4, "error: ", shop, "load", *arguments)
 
 
-def test_a_target_that_is_not_there(shop: Path) -> None:
+def test_a_target_that_is_not_there(shop: Folder) -> None:
     stage(shop)
     expect_error(5, "error: ", shop, "load", *SOURCE, "--target", NOWHERE)
     expect_error(5, "error: ", shop, "status", "--target", NOWHERE)
@@ -174,7 +216,7 @@ def test_a_target_that_is_not_there(shop: Path) -> None:
 # ------------------------------------------------------------------- the whole way, and exit code 3
 
 
-def test_from_files_to_quarantine_and_back(shop: Path) -> None:
+def test_from_files_to_quarantine_and_back(shop: Folder) -> None:
     staged = json.loads(expect(0, shop, "stage", *SOURCE, "orders.xml", "--json").stdout)
     assert (staged["staged"], staged["documents"]) == (3, 3)
     again = expect(0, shop, "stage", *SOURCE, "orders.xml").stdout
@@ -230,20 +272,20 @@ def test_from_files_to_quarantine_and_back(shop: Path) -> None:
     assert rows == [(1, 5), (2, 6), (3, 7)]
 
 
-def test_a_key_range_by_text_where_keys_are_numbers(shop: Path) -> None:
+def test_a_key_range_by_text_where_keys_are_numbers(shop: Folder) -> None:
     stage(shop)
     summary = json.loads(load(0, shop, "--json", "--app-id-start", "3", "--app-id-end", "30").stdout)
     assert summary["documents"]["read"] == 1
     expect_error(2, "whole numbers", shop, "load", *SOURCE, "--create-tables", "--app-id-start", "x")
 
 
-def test_staging_what_differs_wants_a_look(shop: Path) -> None:
+def test_staging_what_differs_wants_a_look(shop: Folder) -> None:
     stage(shop)
     (shop / "orders.xml").write_text(DUMP.replace("many", "6"), encoding="utf-8")
     assert "other content" in expect(3, shop, "stage", *SOURCE, "orders.xml").stdout
 
 
-def test_the_summary_file_and_the_settings_in_it(shop: Path) -> None:
+def test_the_summary_file_and_the_settings_in_it(shop: Folder) -> None:
     stage(shop)
     load(3, shop, "--summary", "out/summary.json", "--workers", "2")
     data: dict[str, Any] = json.loads((shop / "out" / "summary.json").read_text(encoding="utf-8"))
@@ -252,7 +294,7 @@ def test_the_summary_file_and_the_settings_in_it(shop: Path) -> None:
     assert data["settings"]["create_tables"] is True
 
 
-def test_a_failed_load_leaves_a_summary_too(shop: Path) -> None:
+def test_a_failed_load_leaves_a_summary_too(shop: Folder) -> None:
     stage(shop)
     with sqlite3.connect(shop / "shop.db") as connection:
         connection.execute("ALTER TABLE app_xml RENAME TO other")
@@ -264,21 +306,49 @@ def test_a_failed_load_leaves_a_summary_too(shop: Path) -> None:
     assert data["error"]
 
 
-def test_results_are_utf_8_whatever_the_locale(shop: Path) -> None:
+def test_results_are_utf_8_whatever_the_locale(shop: Folder) -> None:
     (shop / "orders.yaml").write_text(CONTRACT.replace("shop", "Läden – ☃"), encoding="utf-8")
     stage(shop)
     load(3, shop)
     ascii_only = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    found = expect(0, shop, "status", "--target", "sqlite:///shop.db", **ascii_only)
+    found = run_command("status", "--target", "sqlite:///shop.db", folder=shop.path, extra=ascii_only)
+    assert found.returncode == 0, found.stderr
     assert "Läden – ☃" in found.stdout
 
 
+def test_errors_of_the_real_program_are_one_message_without_a_traceback(shop: Folder) -> None:
+    for code, arguments in (
+        (2, ("load", "--workers", "0")),
+        (2, ("load", "--wrokers", "3")),
+        (4, ("load", *SOURCE, "--target", "null:")),
+    ):
+        found = run_command(*arguments, folder=shop.path)
+        assert found.returncode == code, found.stderr
+        assert found.stderr.count("error: ") == 1
+        assert "Traceback" not in found.stderr
+        assert found.stdout == ""
+
+
+def test_what_nobody_foresaw_is_called_a_bug(shop: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("quotes a secret")
+
+    monkeypatch.setattr("xml_extractor.operations.status.read_status", broken)
+    found = shop.run("status", "--target", "sqlite:///shop.db", "--log-file", "x.log")
+    assert found.returncode == 1
+    assert found.stderr.count("error: this is a bug: ZeroDivisionError") == 1
+    assert "Traceback" not in found.stderr
+    log = (shop / "x.log").read_text(encoding="utf-8")
+    assert "Traceback" in log
+    assert "in broken" in log
+
+
 @pytest.mark.skipif(os.name != "posix" or shutil.which("head") is None, reason="needs a shell's pipe")
-def test_a_reader_that_goes_away_is_no_error(shop: Path) -> None:
+def test_a_reader_that_goes_away_is_no_error(shop: Folder) -> None:
     command = f'"{sys.executable}" -m xml_extractor contract schema'
     found = subprocess.run(
         ["bash", "-c", f"{command} | head -c 10 >/dev/null; echo ${{PIPESTATUS[0]}}"],
-        cwd=shop,
+        cwd=shop.path,
         env=environment(),
         capture_output=True,
         text=True,
@@ -292,12 +362,12 @@ def test_a_reader_that_goes_away_is_no_error(shop: Path) -> None:
 # ----------------------------------------------------------------------------------- production_processor.py
 
 
-def test_the_main_program_is_the_load_command(shop: Path) -> None:
+def test_the_main_program_is_the_load_command(shop: Folder) -> None:
     stage(shop)
     program = str(CHECKOUT / "production_processor.py")
     found = subprocess.run(
         [sys.executable, program, *SOURCE, "--create-tables", "--executor", "process"],
-        cwd=shop,
+        cwd=shop.path,
         env=environment(),
         capture_output=True,
         text=True,
@@ -310,7 +380,7 @@ def test_the_main_program_is_the_load_command(shop: Path) -> None:
     assert "Traceback" not in found.stderr
 
 
-def test_the_config_file_of_the_working_directory(shop: Path) -> None:
+def test_the_config_file_of_the_working_directory(shop: Folder) -> None:
     (shop / "config").mkdir()
     (shop / "config" / "settings.yaml").write_text(
         "source: sqlite:///shop.db\ncontract: orders.yaml\ncreate_tables: true\n", encoding="utf-8"

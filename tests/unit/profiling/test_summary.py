@@ -29,6 +29,7 @@ def summary(**changes: Any) -> LoadSummary:
         "queue": QueueFigures(2000, 812.5, 2000),
         "bottleneck": "The target: it is slow.",
         "load_id": 7,
+        "quarantine_reasons": {"too_long": 48},
     }
     return LoadSummary(**{**figures, **changes})
 
@@ -99,7 +100,7 @@ def test_exit_codes(changes: dict[str, Any], code: int) -> None:
 
 
 def test_the_plain_text_is_aligned_and_complete() -> None:
-    text = summary_text(summary(peak_memory_bytes=300 * 2**20, quarantine_reasons={"too_long": 48}))
+    text = summary_text(summary(peak_memory_bytes=300 * 2**20))
     lines = text.splitlines()
     assert lines[0] == "Loaded 9,900 documents in 4 s."
     read, loaded = (
@@ -128,12 +129,24 @@ def test_the_plain_text_is_aligned_and_complete() -> None:
         ({"truncated_values": 3}, "3 values were shortened"),
         ({"unknown_elements": {"Extra": 4}}, "Extra (4)"),
         ({"loaded_under_another_plan": 9}, "--on-plan-change reload"),
-        ({"retries": 1}, "1 batch had to be tried again"),
-        ({"notes": ["SQLite takes one insert thread"]}, "SQLite takes one insert thread"),
+        ({"retries": 1}, "1 further transaction was needed"),
+        ({"notes": ["the target takes one insert thread"]}, "\nThe target takes one insert thread."),
     ],
 )
 def test_what_deserves_attention_is_said(changes: dict[str, Any], expected: str) -> None:
     assert expected in summary_text(summary(**changes))
+
+
+def test_a_run_that_finds_nothing_to_do_is_short_about_it() -> None:
+    idle = summary(
+        documents=DocumentCounts(read=9, already_loaded=8, quarantined=1), clocks=StageClocks(idle=1.0),
+        rows={"app_base": 0}, quarantine_reasons={},
+    )  # fmt: skip
+    text = summary_text(idle)
+    assert "app_base" not in text
+    assert "Bottleneck" not in text
+    assert "1 document is in quarantine" in text
+    assert idle.documents_per_second == 0
 
 
 def test_a_dry_run_says_that_nothing_was_written() -> None:
