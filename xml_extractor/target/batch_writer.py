@@ -188,7 +188,8 @@ class DatabaseBatchWriter(BatchWriter):
             if record.state is State.LOADED:
                 result.loaded += 1
                 result.truncated_values += record.truncated_values
-                result.unknown_elements.update(record.unknown_elements)
+                if record.unknown_elements:
+                    result.unknown_elements.update(record.unknown_elements)
             elif record.state is State.QUARANTINED:
                 assert record.rejection is not None
                 result.quarantined += 1
