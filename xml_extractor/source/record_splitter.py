@@ -103,7 +103,7 @@ def split_records(
     parser = etree.XMLPullParser(events=("start", "end"), tag=tags, **_OPTIONS)
     top: Any = None
     depth = records = 0
-    error: etree.XMLSyntaxError | None = None
+    error: str | None = None
     while error is None:
         chunk = content.read(CHUNK_BYTES)
         try:
@@ -112,7 +112,10 @@ def split_records(
             else:
                 parser.close()
         except etree.XMLSyntaxError as caught:
-            error = caught  # after the records that are complete
+            error = _place(parser) or f"line {caught.position[0]}, column {caught.position[1]}"
+        else:
+            # Of some errors lxml says nothing before the end, though it parses no further.
+            error = _place(parser)
         for event, element in cast(Events, parser.read_events()):
             if top is None:
                 top = element
@@ -134,11 +137,9 @@ def split_records(
         if depth == 0 and top is not None:
             _drop_complete(top)
     if error is not None:
-        line, column = error.position
         raise SourceError(
-            f"{name} is not well-formed at line {line}, column {column}, after {records} complete record(s) "
-            f"({_error_name(error)}); mend or download it again: staging it again leaves "
-            "out what is staged already"
+            f"{name} is not well-formed at {error}, after {records} complete record(s); mend or download it "
+            "again: staging it again leaves out what is staged already"
         )
     if records == 0:
         raise SourceError(
@@ -147,9 +148,13 @@ def split_records(
         )
 
 
-def _error_name(error: etree.XMLSyntaxError) -> str:
-    number: int = getattr(error, "code", 0)
-    return str(etree.ErrorTypes._getName(number, "unknown error"))
+def _place(parser: Any) -> str | None:
+    """Say where the first error is and what kind it is; ``None`` = no error so far."""
+    for entry in parser.feed_error_log:
+        if entry.level >= etree.ErrorLevels.ERROR:
+            # Not the message, which can quote the document.
+            return f"line {entry.line}, column {entry.column} ({entry.type_name})"
+    return None
 
 
 def _drop_complete(top: etree._Element) -> None:

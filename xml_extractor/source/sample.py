@@ -137,7 +137,7 @@ def _application(app_id: int, draw: Callable[[], float]) -> str:
     assets = "".join(_asset(number, draw) for number in range(1, 1 + int(draw() * 5)))
     decisions = "".join(_decision(number, received, draw) for number in range(1, 2 + int(draw() * 3)))
     notes = "".join(
-        _note(number, received, region, draw) for number in range(1, 3 + int(draw() * draw() * 9))
+        _note(number, received, region, draw) for number in range(1, 5 + int(draw() * draw() * 8))
     )
     if draw() < 0.03:
         # A long story: a few documents are twice as large as the others.

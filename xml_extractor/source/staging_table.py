@@ -148,6 +148,6 @@ class StagingTable:
             fault = self._engine.classify(error)
             code = fault.native_code or fault.code
             raise SourceError(
-                f"{self._engine.display} failed to {doing}: {fault.message} ({code}); what was committed stays, "
-                "and staging the same files again goes on from there"
+                f"{self._engine.display} failed to {doing}: {fault.message} ({code}); what was "
+                "committed stays, and staging the same files again goes on from there"
             ) from error
