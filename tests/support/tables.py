@@ -61,7 +61,16 @@ def canonical(value: Any, type_: SqlType) -> Any:
         return text + (f".{value.microsecond:06d}"[: digits + 1] if digits else "")
     if isinstance(value, datetime.date):
         return value.isoformat()
+    if isinstance(value, str) and type_.family in (Family.TIME, Family.DATETIME):
+        return _with_all_digits(value, type_.scale or 0)
     return value
+
+
+def _with_all_digits(value: str, digits: int) -> str:
+    """A time with exactly so many fractional digits: servers leave trailing zeros away."""
+    whole, _, fraction = value.partition(".")
+    assert len(fraction) <= digits or not fraction[digits:].strip("0")
+    return f"{whole}.{fraction:0<{digits}}"[: len(whole) + 1 + digits] if digits else whole
 
 
 def ledger(url: str) -> dict[str, str]:

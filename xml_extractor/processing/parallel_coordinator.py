@@ -201,7 +201,7 @@ class ParallelCoordinator:
     def _run_in_parallel(self, chunks: Iterable[Chunk]) -> None:
         options, state = self._options, self._state
         channel: Channel[Chunk] = Channel(
-            state, capacity_items=2 * options.workers, capacity_bytes=2 * options.workers
+            state, capacity_items=options.workers, capacity_bytes=options.workers
         )
         pool_class = ProcessWorkers if self._choice.executor == "process" else ThreadWorkers
         workers = pool_class(

@@ -22,7 +22,7 @@ from xml_extractor.settings import LoadOptions
 from xml_extractor.target.base import BatchResult, BatchWriter, LedgerEntry, LoadHandle, RunState, Target
 from xml_extractor.target.files import count_batch
 
-DOCUMENTS = 500
+DOCUMENTS = 2_000
 CONTRACT = """
 contract: notes
 version: 1
