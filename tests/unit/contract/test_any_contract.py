@@ -50,7 +50,7 @@ tables:
 """
 )
 DATA = read_yaml(WHOLE, "c").document.data
-JUNK = st.sampled_from(
+JUNK: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
         "",
