@@ -40,11 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def benchmark(arguments: argparse.Namespace) -> int:
     """Run the default run twice on each of several fresh copies."""
     loading, total, second = [], [], []
+    others = []
     executor = ""
     for _ in range(arguments.repeat):
         with support.temporary_folder() as folder:
             copy = fresh_copy(folder / "copy")
-            seconds, summary = run(copy)
+            with support.MachineWatch() as machine:
+                seconds, summary = run(copy)
+            others.append(machine.others_share)
             expect(summary["documents"]["read"] == DOCUMENTS, "the default run did not read 10,000", summary)
             total.append(seconds)
             loading.append(float(summary["seconds"]))
@@ -52,7 +55,9 @@ def benchmark(arguments: argparse.Namespace) -> int:
             seconds, summary = run(copy)
             expect(summary["documents"]["loaded"] == 0, "the second run found something to do", summary)
             second.append(seconds)
-    copies = f"median of {arguments.repeat} fresh copies"
+    copies = (
+        f"median of {arguments.repeat} fresh copies; other programs took {median(others):.0%} of the machine"
+    )
     figures = [
         support.Figure("loading", median(loading), "s", LOADING_BOUND_SECONDS, f"{copies}; {executor}"),
         support.Figure(

@@ -81,6 +81,8 @@ class Run:
     executor: str
     workers: int
     halves: Halves
+    cpu: float  # of the whole program, start-up included, and of a local server
+    others_share: float  # of the machine, taken by other programs meanwhile
 
     def ratio(self, cores: int) -> float:
         """Wall over the slower half."""
@@ -173,7 +175,8 @@ def as_figure(name: str, documents: int, runs: Sequence[Run]) -> support.Figure:
         f"wall {middle.wall:.2f} s ({documents / middle.wall:,.0f} documents/s, {middle.executor}); "
         f"producing {halves.producing:.2f} s ÷ {middle.workers} = {halves.producing / middle.workers:.2f} s, "
         f"inserting {halves.inserting:.2f} s, CPU {halves.cpu:.2f} s ÷ {cores} = {halves.cpu / cores:.2f} s; "
-        "ratios " + " ".join(f"{ratio:.2f}" for ratio in ratios),
+        f"CPU of the load {middle.cpu:.2f} s, of other programs meanwhile {middle.others_share:.0%} of the "
+        "machine; ratios " + " ".join(f"{ratio:.2f}" for ratio in ratios),
     )
 
 
@@ -184,17 +187,18 @@ def measure(
     databases: Databases, source: str, contract: Path, arguments: argparse.Namespace, folder: Path
 ) -> Run:
     """Load once as the product does, then once by halves, each into a new database."""
-    with databases.database() as target:
-        support.run_product(
-            support.load_arguments(
-                contract,
-                workers=arguments.workers,
-                executor=arguments.executor,
-                batch_size=BATCH_SIZE,
-                folder=folder,
-            ),
-            {"XML_EXTRACTOR_SOURCE": source, "XML_EXTRACTOR_TARGET": target},
-        )
+    command = support.load_arguments(
+        contract,
+        workers=arguments.workers,
+        executor=arguments.executor,
+        batch_size=BATCH_SIZE,
+        folder=folder,
+    )
+    with (
+        databases.database() as target,
+        support.MachineWatch(databases.server_cpu_seconds) as machine,
+    ):
+        support.run_product(command, {"XML_EXTRACTOR_SOURCE": source, "XML_EXTRACTOR_TARGET": target})
     summary = support.read_summary(folder)
     counts = summary["documents"]
     if counts["loaded"] + counts["quarantined"] != arguments.documents:
@@ -203,7 +207,9 @@ def measure(
         halves = measure_halves(
             source, target, read_contract(contract).plan, summary["executor"], databases.server_cpu_seconds
         )
-    return Run(summary["seconds"], summary["executor"], summary["workers"], halves)
+    return Run(
+        summary["seconds"], summary["executor"], summary["workers"], halves, machine.cpu, machine.others_share
+    )
 
 
 class Stopwatch:

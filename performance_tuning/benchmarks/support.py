@@ -18,7 +18,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -30,6 +31,7 @@ CHECKOUT: Final = Path(__file__).resolve().parents[2]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))  # a benchmark runs from a checkout that is not installed
 
+import psutil  # noqa: E402
 from lxml import etree  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -215,6 +217,40 @@ def write_dump(records: Iterator[str], path: Path) -> None:
 # ------------------------------------------------------------------------------- running the product
 
 
+class MachineWatch:
+    """What a program run while this is entered took of the machine, and what others took of it.
+
+    Wall-clock figures mean something only where others took little; so they are shown with them.
+
+    Args:
+        server_cpu_seconds: CPU time so far of a server whose work counts as the program's own.
+    """
+
+    def __init__(self, server_cpu_seconds: Callable[[], float] = float) -> None:
+        self._server_cpu_seconds = server_cpu_seconds
+        self.cpu = 0.0
+        self.wall = 0.0
+        self.others_share = 0.0
+
+    def __enter__(self) -> MachineWatch:
+        self._started = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wall, cpu, busy = (after - before for after, before in zip(self._now(), self._started, strict=True))
+        self.wall, self.cpu = wall, cpu
+        self.others_share = max(0.0, (busy - cpu) / (wall * (os.cpu_count() or 1)))
+
+    def _now(self) -> tuple[float, float, float]:
+        # Children count once they have ended and been waited for, grandchildren through them.
+        own = sum(os.times()[:4]) + self._server_cpu_seconds()
+        times = psutil.cpu_times()
+        idle = times.idle + getattr(times, "iowait", 0.0)
+        # Guests' time is in user and nice already.
+        counted = sum(getattr(times, name, 0.0) for name in ("guest", "guest_nice"))
+        return time.perf_counter(), own, sum(times) - idle - counted
+
+
 def product_environment() -> dict[str, str]:
     """Return the environment without the product's own variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
@@ -360,8 +396,6 @@ class PostgresqlServer:
     def server_cpu_seconds(self) -> float:
         """CPU time that the server has taken so far, if it runs on this machine: all its processes, those
         that have ended included."""
-        import psutil
-
         if self._postmaster is None:
             return 0.0
         times = self._postmaster.cpu_times()
@@ -377,8 +411,6 @@ class PostgresqlServer:
 
     def _find_postmaster(self) -> Any:
         """Return the server's first process, or ``None`` where it runs on another machine."""
-        import psutil
-
         row = self._connection.execute("SELECT pg_backend_pid()").fetchone()
         try:
             backend = psutil.Process(row[0]) if row is not None else None

@@ -33,17 +33,20 @@ def test_the_slower_half_is_the_largest_of_the_three(halves: Halves, slower: flo
 
 
 def test_the_ratio_is_wall_over_the_slower_half() -> None:
-    run = Run(wall=5.0, executor="process", workers=4, halves=Halves(8.0, 1.0, 8.0))
+    run = Run(
+        wall=5.0, executor="process", workers=4, halves=Halves(8.0, 1.0, 8.0), cpu=9.0, others_share=0.0
+    )
     assert run.ratio(cores=2) == 1.25
 
 
 def test_the_figure_of_a_load_is_the_median_of_its_runs() -> None:
     halves = Halves(producing=1.0, inserting=1.0, cpu=0.0)
-    runs = [Run(wall, "thread", 1, halves) for wall in (1.5, 1.125, 1.25)]
+    runs = [Run(wall, "thread", 1, halves, 2.0, 0.25) for wall in (1.5, 1.125, 1.25)]
     figure = benchmark_pipeline.as_figure("A load", 1000, runs)
     assert figure.value == 1.25
     assert figure.holds
     assert "wall 1.25 s (800 documents/s, thread)" in figure.detail
+    assert "of other programs meanwhile 25% of the machine" in figure.detail
     assert "ratios 1.12 1.25 1.50" in figure.detail
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +137,18 @@ def test_counts_must_be_positive(text: str) -> None:
     with pytest.raises(SystemExit) as stop:
         parser.parse_args(["--documents", text])
     assert stop.value.code == 2
+
+
+def test_the_watch_tells_a_programs_cpu_from_that_of_others() -> None:
+    burn = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]
+    with support.MachineWatch() as own:
+        subprocess.run(burn, check=True)
+    assert 0.3 <= own.cpu < 1.0
+    assert own.wall >= 0.3
+    assert 0.0 <= own.others_share <= 1.1  # clock ticks are coarse
+    other = subprocess.Popen(burn)  # not waited for inside: somebody else's
+    with support.MachineWatch() as watch:
+        time.sleep(0.25)
+    other.wait()
+    assert watch.cpu < 0.1
+    assert watch.others_share > 0.0
