@@ -327,7 +327,7 @@ class ColumnModel(Model):
         "reject",
         description=(
             "Digits beyond the type's scale (of a second, too): `reject` the document, or round half away "
-            "from zero (`half_up`, as SQL Server does), half to even, or towards zero (`down`)."
+            "from zero (`half_up`, as T-SQL's ROUND does), half to even, or towards zero (`down`)."
         ),
         examples=["half_up"],
     )
@@ -477,7 +477,7 @@ class ContractModel(Model):
     collation: Literal["default", "binary"] = Field(
         "default",
         description=(
-            "How expressions compare text: ignoring case and trailing blanks, as SQL Server's usual "
+            "How expressions compare text: ignoring case and trailing blanks, as T-SQL's usual "
             "collation does, or exactly (`binary`)."
         ),
         examples=["binary"],
