@@ -31,7 +31,8 @@ def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_records_come_whole_and_in_order() -> None:
     data = (
         b"<?xml version='1.0'?><!-- made today --><dump>text<header><x/></header>"
-        b"<r id='1'>a<b>c</b>d<!--n--><?p i?></r>tail<r id='2'/> <group><r id='3'>&#13;&lt;\xc3\xa9</r></group>"
+        b"<r id='1'>a<b>c</b>d<!--n--><?p i?></r>tail<r id='2'/> "
+        b"<group><r id='3'>&#13;&lt;\xc3\xa9</r></group>"
         b"<footer/></dump>"
     )
     assert list(split(data)) == [
@@ -47,7 +48,7 @@ def test_every_record_is_what_a_parser_of_the_whole_finds() -> None:
         f"<skip>{'s' * (i % 50)}</skip><r n='{i}'><t>{'x' * i}</t>é{i}</r>\n".encode() for i in range(300)
     )
     data += b"</d>"
-    wanted = [serialize(element) for element in etree.fromstring(data)[1::2]]
+    wanted = [serialize(element) for element in etree.fromstring(data).findall("r")]
     assert list(split(data)) == wanted
 
 
