@@ -155,7 +155,7 @@ def test_two_loaders_at_once_load_nothing_twice(
     assert 1 + sum(count["loaded"] for count in documents) == states.count("loaded")
 
 
-@pytest.fixture()
+@pytest.fixture
 def postgresql_proxy(postgresql_url: str) -> Iterator[tuple[TcpProxy, str]]:
     """A proxy before a fresh database, and the URL through it."""
     parsed = make_url(postgresql_url)

@@ -49,23 +49,23 @@ def choose_executor(
     cores = available_cores()
     parallel = min(workers, cores)
     if parallel < 2:
-        return ExecutorChoice("thread", f"threads: {cores} core(s) for {workers} worker(s)")
+        return ExecutorChoice("thread", f"{cores} core(s) for {workers} worker(s)")
     if not sample:
-        return ExecutorChoice("thread", "threads: nothing is pending")
+        return ExecutorChoice("thread", "nothing is pending")
     one = _documents_per_second(setup, sample, 1)
     seconds = pending_at_least / one
     if seconds < WORTH_PROCESSES_SECONDS:
         return ExecutorChoice(
             "thread",
-            f"threads: mapping {pending_at_least:,} documents takes one core {seconds:.1f} s, "
+            f"mapping {pending_at_least:,} documents takes one core {seconds:.1f} s, "
             "too little for the start of processes to pay",
         )
     several = _documents_per_second(setup, sample, parallel)
     speed_up = several / one
     measured = f"{parallel} threads map {speed_up:.1f} times as fast as one ({one:,.0f} documents/s)"
     if speed_up >= GOOD_SCALING * parallel:
-        return ExecutorChoice("thread", f"threads: {measured}")
-    return ExecutorChoice("process", f"processes: {measured}")
+        return ExecutorChoice("thread", measured)
+    return ExecutorChoice("process", measured)
 
 
 def available_cores() -> int:

@@ -52,9 +52,7 @@ class LoadCounts:
             self.truncated_values += result.truncated_values
             self.unknown_elements.update(result.unknown_elements)
             self.quarantine_reasons.update(result.quarantine_reasons)
-            for table, committed, loaded in zip(
-                self._tables, result.rows, result.document_rows, strict=True
-            ):
+            for table, committed, loaded in zip(self._tables, result.rows, result.document_rows, strict=True):
                 self.rows[table] += committed
                 self.loaded_rows[table] += loaded
             self._settled = self._settled + DocumentCounts(

@@ -10,9 +10,7 @@ T = TypeVar("T")
 Refusal = TypeVar("Refusal")
 
 
-def bisect(
-    items: Sequence[T], attempt: Callable[[Sequence[T]], Refusal | None]
-) -> list[tuple[T, Refusal]]:
+def bisect(items: Sequence[T], attempt: Callable[[Sequence[T]], Refusal | None]) -> list[tuple[T, Refusal]]:
     """Commit all items but those that are refused even when attempted alone; return these.
 
     ``attempt`` commits all the items it is given and returns None, or nothing of them and returns why.

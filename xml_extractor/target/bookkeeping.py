@@ -149,9 +149,7 @@ def upgrade(engine: Engine, session: Session, now: datetime, *, dry_run: bool) -
     for step in pending:
         session.begin()
         try:
-            refused = session.insert_new(
-                SCHEMA, ("version", "applied_at"), [(step.version, timestamp(now))]
-            )
+            refused = session.insert_new(SCHEMA, ("version", "applied_at"), [(step.version, timestamp(now))])
             if not refused:
                 for statement in step.statements(engine):
                     session.execute(statement)

@@ -59,9 +59,7 @@ class DatabaseTarget(Target):
         Two loaders that are started while a load is unfinished share its id and start time.  The first
         that ends well marks it finished; the other goes on under the same id.
         """
-        connection = Connection(
-            self._engine, "xml_extractor prepare", threading.Event(), write=not dry_run
-        )
+        connection = Connection(self._engine, "xml_extractor prepare", threading.Event(), write=not dry_run)
         with connection:
             run: runs.Run | None = None
             resumed = False
@@ -114,9 +112,7 @@ class DatabaseTarget(Target):
         settings: Mapping[str, Any],
     ) -> tuple[runs.Run | None, bool]:
         """Return the load (None: a dry run, and no bookkeeping to look at) and whether it is resumed."""
-        if not schema_check.ready(
-            self._engine, session, plan, create_tables=create_tables, dry_run=dry_run
-        ):
+        if not schema_check.ready(self._engine, session, plan, create_tables=create_tables, dry_run=dry_run):
             return None, False
         known = runs.read_runs(session)
         of_contract = [run for run in known if run.contract == plan.contract]

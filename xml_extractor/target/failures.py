@@ -89,9 +89,7 @@ class Connection:
         self.close()
 
 
-def retried(
-    connection: Connection, retry_seconds: float, doing: str, call: Callable[[Session], T]
-) -> T:
+def retried(connection: Connection, retry_seconds: float, doing: str, call: Callable[[Session], T]) -> T:
     """Call with the connection's session, trying again what passes.
 
     Raises:

@@ -104,9 +104,7 @@ def unfinished(runs: Sequence[Run], plan: Plan, source_name: str) -> Run | None:
     return None
 
 
-def start(
-    session: Session, plan: Plan, source_name: str, settings: Mapping[str, Any], now: datetime
-) -> Run:
+def start(session: Session, plan: Plan, source_name: str, settings: Mapping[str, Any], now: datetime) -> Run:
     """Write a new load down, under the next free number, and return it.
 
     Safe while other loaders do the same: the primary key decides who has a number.

@@ -30,7 +30,13 @@ def test_items_come_out_in_order_and_then_none() -> None:
     for item in (1, 2, 3):
         channel.put(item)
     channel.close()
-    assert [channel.get(), channel.get(), channel.get(), channel.get(), channel.get()] == [1, 2, 3, None, None]
+    assert [channel.get(), channel.get(), channel.get(), channel.get(), channel.get()] == [
+        1,
+        2,
+        3,
+        None,
+        None,
+    ]
 
 
 def test_get_nowait_does_not_wait() -> None:

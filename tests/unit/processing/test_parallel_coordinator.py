@@ -117,12 +117,12 @@ class MemoryWriter(BatchWriter):
             self._target.closed_writers += 1
 
 
-@pytest.fixture()
+@pytest.fixture
 def plan() -> Plan:
     return Contract.from_text(CONTRACT, "notes.yaml").plan
 
 
-@pytest.fixture()
+@pytest.fixture
 def source(tmp_path: Path, plan: Plan) -> Engine:
     engine = open_engine(f"sqlite:///{(tmp_path / 'source.db').as_posix()}")
     session = engine.connect(write=True, application="tests")
