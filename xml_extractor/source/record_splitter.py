@@ -114,7 +114,7 @@ def split_records(
         except etree.XMLSyntaxError as caught:
             error = _place(parser) or f"line {caught.position[0]}, column {caught.position[1]}"
         else:
-            # Of some errors lxml says nothing before the end, though it parses no further.
+            # Of some errors, such as a prefix without a namespace, lxml says nothing before the end.
             error = _place(parser)
         for event, element in cast(Events, parser.read_events()):
             if top is None:

@@ -104,6 +104,9 @@ def write_sample(
     numbered = generate_applications(documents, seed)
     with StagingTable(engine, plan.source, parse_type("int")) as table:
         done = 0
+        if not documents:
+            table.begin()
+            table.commit()
         while rows := list(islice(numbered, _BATCH_DOCUMENTS)):
             if done % TRANSACTION_DOCUMENTS == 0:
                 table.begin()

@@ -176,6 +176,7 @@ def test_the_sample_is_written_once_and_completed(database_url: str) -> None:
     engine = open_engine(database_url)
     plan = plan_of("loan_application.yaml")
     told: list[int] = []
+    assert write_sample(engine, plan, 0, 1) == 0  # the table is there, and empty
     assert write_sample(engine, plan, 1500, 1, told.append) == 1500
     assert told == [1000, 1500]
     assert write_sample(engine, plan, 1600, 1) == 100
