@@ -32,7 +32,7 @@ XML_BLANKS: Final = " \t\r\n"
 
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _FLOAT: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_INTEGER: Final = re.compile(r"([+-]?)0*([0-9]+)")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _BIGINT_DIGITS: Final = 19
 _ONE: Final = Decimal(1)
 _WORK_PRECISION: Final = 80  # more than a decimal(38,38) with a carry can need
@@ -84,11 +84,14 @@ def integer_converter(sql_type: SqlType, rounding: Rounding = Rounding.REJECT) -
                 value = int(Decimal(stripped).quantize(_ONE, mode, _INEXACT))
             except InvalidOperation:
                 raise out_of_range(sql_type) from None
-        elif len(match[2]) > _BIGINT_DIGITS:
-            # Not converted: int() of millions of digits would take minutes.
-            raise out_of_range(sql_type)
         else:
-            value = int(match[1] + match[2])
+            digits = stripped.lstrip("+-").lstrip("0")
+            if len(digits) > _BIGINT_DIGITS:
+                # Not converted: int() of millions of digits would take minutes.
+                raise out_of_range(sql_type)
+            value = int(digits or "0")
+            if stripped[0] == "-":
+                value = -value
         if low <= value <= high:
             return value
         raise out_of_range(sql_type, value)

@@ -216,7 +216,8 @@ def xml_converter(sql_type: SqlType) -> Callable[[str], Value]:
     name = str(sql_type)
 
     def convert(text: str) -> Value:
-        content = _XML_DECLARATION.sub("", text, count=1) if "<?xml" in text else text
+        declaration = _XML_DECLARATION.match(text)
+        content = text if declaration is None else text[declaration.end() :]
         # A parser of its own each time: converters are shared, lxml's parsers are not thread-safe.
         parser = etree.XMLParser(encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False)
         try:

@@ -30,7 +30,10 @@ def refused(content: str | bytes | None) -> Rejection:
 
 @pytest.mark.parametrize("declared", ["utf-16", "UTF-16LE", "utf-8", "iso-8859-1", "bogus", "ucs-4"])
 def test_text_is_read_whatever_it_declares(declared: str) -> None:
-    assert parsed(f'<?xml version="1.0" encoding="{declared}"?><a>žluťoučký 漢字 🎵</a>') == "<a>žluťoučký 漢字 🎵</a>"
+    assert (
+        parsed(f'<?xml version="1.0" encoding="{declared}"?><a>žluťoučký 漢字 🎵</a>')
+        == "<a>žluťoučký 漢字 🎵</a>"
+    )
 
 
 @pytest.mark.parametrize(
