@@ -31,7 +31,7 @@ class FetchedDocuments:
     @property
     def size_bytes(self) -> int:
         """The documents' size as text or bytes."""
-        return sum(len(document.content or "") for document in self.documents)
+        return sum(map(document_bytes, self.documents))
 
 
 class DocumentFetcher:
@@ -88,3 +88,8 @@ class DocumentFetcher:
                 # The mean leans to what came last, so that a stretch of large documents is noticed.
                 self._mean_bytes = max(1.0, (self._mean_bytes + size_bytes / len(documents)) / 2)
             self._fetched.put(slice_, size_bytes)
+
+
+def document_bytes(document: SourceDocument) -> int:
+    """Return about how much memory a document takes: exact for bytes, its characters for text."""
+    return len(document.content or "")

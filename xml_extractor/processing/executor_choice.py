@@ -35,7 +35,7 @@ class ExecutorChoice:
 
 
 def choose_executor(
-    setup: WorkerSetup, sample: Sequence[SourceDocument], pending_at_least: int, workers: int
+    setup: WorkerSetup, sample: Sequence[SourceDocument], pending: int, workers: int
 ) -> ExecutorChoice:
     """Time ``sample`` on one thread and on several, and choose by that.
 
@@ -43,7 +43,7 @@ def choose_executor(
 
     Args:
         sample: the first pending documents, up to :data:`SAMPLE_DOCUMENTS`.
-        pending_at_least: documents known to be pending; more may be.
+        pending: about how many documents are pending.
         workers: as set by the user.
     """
     cores = available_cores()
@@ -53,11 +53,11 @@ def choose_executor(
     if not sample:
         return ExecutorChoice("thread", "nothing is pending")
     one = _documents_per_second(setup, sample, 1)
-    seconds = pending_at_least / one
+    seconds = pending / one
     if seconds < WORTH_PROCESSES_SECONDS:
         return ExecutorChoice(
             "thread",
-            f"mapping {pending_at_least:,} documents takes one core {seconds:.1f} s, "
+            f"mapping {pending:,} documents takes one core {seconds:.1f} s, "
             "too little for the start of processes to pay",
         )
     several = _documents_per_second(setup, sample, parallel)

@@ -23,6 +23,7 @@ from xml_extractor.mapping.records import DocumentRecord, Key, Previous, SourceD
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.database_insert_thread import DatabaseInsertThread
+from xml_extractor.processing.document_fetcher import FIRST_FETCH_DOCUMENTS, document_bytes
 from xml_extractor.processing.executor_choice import SAMPLE_DOCUMENTS, ExecutorChoice, choose_executor
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.load_counts import LoadCounts
@@ -138,9 +139,10 @@ class ParallelCoordinator:
                 if self._keys is None
                 else GivenKeys(self._keys, self._state)
             )
-            self._progress.start(self._total(reader))
+            total = self._total(reader)
+            self._progress.start(total)
             chunks = iter(pending)
-            first = self._choose(reader, chunks)
+            first = self._choose(reader, chunks, total)
             if self._choice.executor == ExecutorSetting.SERIAL.value:
                 self._run_serially(reader, chain(first, chunks))
             else:
@@ -165,7 +167,7 @@ class ParallelCoordinator:
         total = reader.count(self._options.app_id_start, self._options.app_id_end)
         return total if self._options.limit is None else min(total, self._options.limit)
 
-    def _choose(self, reader: SourceReader, chunks: Iterator[Chunk]) -> list[Chunk]:
+    def _choose(self, reader: SourceReader, chunks: Iterator[Chunk], total: int | None) -> list[Chunk]:
         """Settle on an executor; return the chunks that were looked at for it."""
         if self._insert_threads < self._options.insert_threads:
             self._note(
@@ -181,16 +183,26 @@ class ParallelCoordinator:
             looked_at.append(chunk)
             if sum(len(seen.keys) for seen in looked_at) >= LOOK_AHEAD_DOCUMENTS:
                 break
+        keys = [key for chunk in looked_at for key in chunk.keys][:SAMPLE_DOCUMENTS]
         sample: list[SourceDocument] = []
-        for chunk in looked_at:
-            if len(sample) < SAMPLE_DOCUMENTS and _size(sample) < SAMPLE_BYTES:
-                sample += reader.documents(chunk.keys[: SAMPLE_DOCUMENTS - len(sample)])
+        for start in range(0, len(keys), FIRST_FETCH_DOCUMENTS):
+            sample += reader.documents(keys[start : start + FIRST_FETCH_DOCUMENTS])
+            if sum(document_bytes(document) for document in sample) >= SAMPLE_BYTES:
+                break
         self._choice = choose_executor(
-            self._setup, sample, sum(len(seen.keys) for seen in looked_at), self._options.workers
+            self._setup, sample, self._pending_estimate(total), self._options.workers
         )
         if looked_at:
             self._note(f"executor {self._choice.executor}: {self._choice.reason}")
         return looked_at
+
+    def _pending_estimate(self, total: int | None) -> int:
+        """About how many documents are pending, from the keys read so far and the number of source rows."""
+        assert self._pending is not None
+        counts = self._pending.counts
+        if total is None or not counts.read:
+            return counts.dispatched
+        return max(counts.dispatched, round(total * counts.dispatched / counts.read))
 
     def _note(self, text: str) -> None:
         logger.info("%s", text)
@@ -375,7 +387,3 @@ class ParallelCoordinator:
             notes=notes,
             stopped_by_signal=self._signal,
         )
-
-
-def _size(documents: list[SourceDocument]) -> int:
-    return sum(len(document.content or "") for document in documents)

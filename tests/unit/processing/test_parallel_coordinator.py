@@ -17,6 +17,7 @@ from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import Engine, RowEncoder
 from xml_extractor.errors import SourceError, TargetError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, State
+from xml_extractor.processing.executor_choice import ExecutorChoice
 from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
 from xml_extractor.settings import LoadOptions
 from xml_extractor.target.base import BatchResult, BatchWriter, LedgerEntry, LoadHandle, RunState, Target
@@ -292,3 +293,18 @@ def test_auto_says_what_it_chose_and_why(source: Engine, plan: Plan) -> None:
     assert summary.executor == "thread"
     assert "too little" in summary.executor_reason or "core" in summary.executor_reason
     assert sorted(record.key for record in target.committed) == list(range(1, DOCUMENTS + 1))  # type: ignore[type-var]
+
+
+def test_auto_judges_by_all_that_is_pending_not_by_the_first_page(
+    source: Engine, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def choose(setup: object, sample: Sequence[object], pending: int, workers: int) -> ExecutorChoice:
+        seen.append(pending)
+        return ExecutorChoice("thread", "for the test")
+
+    monkeypatch.setattr("xml_extractor.processing.parallel_coordinator.choose_executor", choose)
+    monkeypatch.setattr("xml_extractor.processing.parallel_coordinator.LOOK_AHEAD_DOCUMENTS", 100)
+    coordinator(source, plan, MemoryTarget(), executor="auto").run()
+    assert seen == [DOCUMENTS]
