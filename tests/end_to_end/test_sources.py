@@ -153,7 +153,6 @@ def test_poison_documents_go_to_quarantine_alone_and_come_back_after_a_fix(
         database_url,
         "--contract",
         contract_file,
-        "--all",
         folder=tmp_path,
     )
     assert replayed.returncode == 3, replayed.stderr
