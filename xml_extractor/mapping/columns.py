@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from lxml import etree
 
-from xml_extractor.contract.expression import ColumnRef, Convert, Expression, PathRef, walk
-from xml_extractor.contract.plan import Column, OnError, Rounding, SourceKind
+from xml_extractor.contract.expression import ColumnRef, Expression, PathRef, walk
+from xml_extractor.contract.plan import Column, OnError, SourceKind
 from xml_extractor.contract.types import Family, Value
 from xml_extractor.mapping.captures import PARENT_POSITION, POSITION, SEVERAL, ScopeFrame
 from xml_extractor.mapping.conversion import (
@@ -27,9 +27,9 @@ from xml_extractor.mapping.conversion import (
 from xml_extractor.mapping.conversion_error import ConversionError, OverflowConversionError
 from xml_extractor.mapping.evaluation_error import EvaluationError
 from xml_extractor.mapping.expression_runtime import Environment, Frame, compile_expression
-from xml_extractor.mapping.numbers import XML_BLANKS, decimal_fitter
+from xml_extractor.mapping.numbers import XML_BLANKS
 from xml_extractor.mapping.records import SourceDocument
-from xml_extractor.mapping.texts import binary_fitter, text_converter
+from xml_extractor.mapping.texts import binary_fitter
 
 _OVERFLOW_CODES: Final = frozenset({"overflow", "out_of_range", "too_long"})
 
@@ -273,38 +273,17 @@ def _item_value(column: Column, missing: Value, _: Environment) -> Compute:
 
 
 def _evaluator(column: Column, environment: Environment) -> Callable[[Frame], Value]:
-    """Compile a column's expression, with what the column states beyond T-SQL's rules of assignment."""
-    expression, conversion = column.source.expression, column.conversion
-    assert expression is not None
-    fit: Callable[[Any], Value] | None = None
-    if isinstance(expression, Convert) and expression.assignment and expression.operand.type is not None:
-        source = expression.operand.type
-        if (
-            conversion.on_overflow is OnError.TRUNCATE
-            and source.family is Family.TEXT
-            and column.type.family is Family.TEXT
-        ):
-            fit = text_converter(column.type, conversion.code_page)
-        elif (
-            conversion.rounding is not Rounding.REJECT
-            and source.family is Family.DECIMAL
-            and column.type.family is Family.DECIMAL
-        ):
-            fit = decimal_fitter(column.type, conversion.rounding)
-        if fit is not None:
-            expression = expression.operand
-    evaluate = compile_expression(expression, environment)
-    empty_is_null = conversion.empty_is_null
-    if fit is None and not empty_is_null:
+    """Compile a column's expression; the plan has it end in the conversion to the column's type."""
+    assert column.source.expression is not None
+    evaluate = compile_expression(column.source.expression, environment)
+    if not column.conversion.empty_is_null:
         return evaluate
 
-    def evaluate_and_fit(frame: Frame) -> Value:
+    def evaluate_or_null(frame: Frame) -> Value:
         value = evaluate(frame)
-        if value is not None and fit is not None:
-            value = fit(value)
-        return None if empty_is_null and value == "" else value
+        return None if value == "" else value
 
-    return evaluate_and_fit
+    return evaluate_or_null
 
 
 def _expression(evaluate: Callable[[Frame], Value], captures: frozenset[int]) -> Compute:

@@ -74,8 +74,22 @@ def test_integer_from_decimals_needs_a_rounding() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["int", "decimal(9,2)", "money", "float", "real", "bit", "date", "time(3)", "datetime2(7)", "datetime",
-             "datetimeoffset(0)", "uniqueidentifier", "varbinary(9)"]
+    "name",
+    [
+        "int",
+        "decimal(9,2)",
+        "money",
+        "float",
+        "real",
+        "bit",
+        "date",
+        "time(3)",
+        "datetime2(7)",
+        "datetime",
+        "datetimeoffset(0)",
+        "uniqueidentifier",
+        "varbinary(9)",
+    ],
 )  # fmt: skip
 @pytest.mark.parametrize("text", ["", " ", "\r\n\t "])
 def test_blank_is_missing_for_types_other_than_text(name: str, text: str) -> None:
