@@ -699,3 +699,18 @@ def test_join_of_very_many_nodes_is_quick() -> None:
     content = "<r>" + "<x>abcdefghij</x>" * 300_000 + "</r>"
     result = value("{from: x, type: nvarchar(max), pick: join, separator: ''}", content)
     assert result == "abcdefghij" * 300_000
+
+
+def test_candidates_in_a_row_that_is_made_with_care() -> None:
+    plan = plan_of(
+        """
+        t:
+          primary_key: [id]
+          columns:
+            id: {from: $key, type: int}
+            c:  {from: [x, "@a"], type: nvarchar(9)}
+            d:  {from: d, type: tinyint, on_overflow: "null"}
+        """
+    )
+    assert map_document(plan, "<r a='1'><x> </x><d>300</d></r>")["t"] == [(1, "1", None)]
+    assert map_document(plan, "<r><x> </x><d>300</d></r>")["t"] == [(1, " ", None)]
