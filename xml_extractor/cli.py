@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ from xml_extractor.cli_flags import (
 )
 from xml_extractor.cli_output import Output, use_utf8
 from xml_extractor.errors import ExitCode, LoaderError
+from xml_extractor.mapping.records import Stage
 from xml_extractor.settings import Settings, read_settings
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,9 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "xml-extracto
     """Run one command and return its exit status."""
     use_utf8()
     parser = make_parser(program)
-    parsed = parser.parse_args(arguments)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parsed.parser.error(_unknown(unknown, parsed.parser))
     return run_command(parsed.run, parsed)
 
 
@@ -75,7 +79,7 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        made.set_defaults(run=run)
+        made.set_defaults(run=run, parser=made)
         add_config_flag(made)
         return made
 
@@ -121,7 +125,7 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     quarantine = group("quarantine", "Look at refused documents and load them again")
     listing = command("list", commands.quarantine_list, "List quarantined documents", of=quarantine)
     listing.add_argument(
-        "--first", metavar="N", type=int, default=100, help="list at most so many [default 100]"
+        "--first", metavar="N", type=_positive, default=100, help="list at most so many [default 100]"
     )
     show = command("show", commands.quarantine_show, "Show all that is known of one document", of=quarantine)
     show.add_argument("key", metavar="KEY", help="its source key")
@@ -131,7 +135,9 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     )
     for parser_of in (listing, replay):
         parser_of.add_argument("--code", metavar="CODE", help="only those with this reason")
-        parser_of.add_argument("--stage", metavar="STAGE", help="only those refused at this stage")
+        parser_of.add_argument(
+            "--stage", choices=[stage.value for stage in Stage], help="only those refused at this stage"
+        )
         parser_of.add_argument(
             "--key", metavar="KEY", action="append", default=[], help="only this key (may be repeated)"
         )
@@ -146,6 +152,26 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     add_setting_flags(status, (*DATABASES, "statement_seconds", *LOG))
     add_json_flag(status)
     return parser
+
+
+def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """Say which words a command does not take; flags without their values, which may be passwords."""
+    flags = [word.partition("=")[0] for word in words if word.startswith("-")]
+    known = [option for option in parser._option_string_actions if option.startswith("--")]
+    said = []
+    for word in flags:
+        close = difflib.get_close_matches(word, known, n=1)
+        said.append(word + (f" (did you mean {close[0]}?)" if close else ""))
+    if not said:
+        return f"what is {words[0]!r} for? {parser.prog} takes no such argument; --help lists what it takes"
+    return f"unknown: {', '.join(said)}; --help lists what it takes"
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it takes a whole number, 1 or more")
+    return number
 
 
 def run_command(run: Command, arguments: argparse.Namespace) -> int:

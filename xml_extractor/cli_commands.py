@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
 
 from xml_extractor.cli_output import Output
 from xml_extractor.errors import ExitCode, UsageError
 from xml_extractor.mapping.records import State
-from xml_extractor.settings import Databases, Settings, databases
+from xml_extractor.settings import Databases, Settings, databases, flag
 
 # Operations are imported by the command that needs them: `--help` and `contract check` need no database.
 
@@ -20,11 +22,26 @@ def load(arguments: argparse.Namespace, settings: Settings, output: Output) -> E
     from xml_extractor.operations.signals import StopOnSignals
 
     contract = find_contract(settings.contract)
-    where = databases(settings)
+    where = _databases(settings)
     with StopOnSignals() as stop:
         if where.source_is_embedded:
             prepare_embedded(where.source, contract, output.say)
         return _run_load(arguments, settings, output, where, contract, stop, keys=None)
+
+
+def _databases(settings: Settings) -> Databases:
+    """Settle which databases are meant; a URL that cannot be used is told with the setting it came by."""
+    from xml_extractor.engines import open_engine
+
+    where = databases(settings)
+    for side, url in (("source", where.source), ("target", where.target)):
+        if getattr(settings, side) is None or (side == "target" and url.startswith(("null:", "jsonl:"))):
+            continue
+        try:
+            open_engine(url)  # connects to nothing
+        except UsageError as error:
+            raise UsageError(f"{flag(side)}: {error}") from None
+    return where
 
 
 def _run_load(
@@ -49,6 +66,9 @@ def _run_load(
     shown = {**settings.shown(), **options.model_dump(mode="json")}
     shown["source"], shown["target"] = where.shown_source, where.shown_target
 
+    if settings.summary is not None:
+        _check_writable(settings.summary)
+
     def report(summary: LoadSummary) -> None:
         if settings.summary is not None:
             try:
@@ -57,6 +77,8 @@ def _run_load(
                 output.error(f"--summary {settings.summary} cannot be written: {error.strerror}")
         if arguments.json:
             output.json(summary.to_json())
+        elif keys == [] and summary.error is None:
+            pass  # said by the command that found no keys
         elif summary.error is None or summary.documents.read:
             print_summary(summary, output.out, dry_run=options.dry_run)
 
@@ -75,13 +97,24 @@ def _run_load(
     return summary.exit_code
 
 
+def _check_writable(path: Path) -> None:
+    """Find before the load what would otherwise be found after it: that its summary cannot be written."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there == path and not there.is_file():
+        raise UsageError(f"--summary {path} is a folder; name a file")
+    if there != path and not there.is_dir():
+        raise UsageError(f"--summary {path}: {there} is a file; name a file in a folder")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"--summary {path}: {there} cannot be written to; name a file in a folder that can")
+
+
 def stage(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
     """Put files into the source table."""
     from xml_extractor.operations import staging
     from xml_extractor.operations.contracts import find_contract
     from xml_extractor.operations.signals import StopOnSignals
 
-    where = databases(settings)
+    where = _databases(settings)
     with StopOnSignals():
         summary = staging.stage_files(
             where, find_contract(settings.contract), arguments.paths,
@@ -101,7 +134,7 @@ def sample(arguments: argparse.Namespace, settings: Settings, output: Output) ->
     from xml_extractor.operations.contracts import find_contract
     from xml_extractor.operations.signals import StopOnSignals
 
-    where = databases(settings)
+    where = _databases(settings)
     with StopOnSignals():
         added = staging.write_sample(
             where, find_contract(settings.contract), arguments.documents, arguments.seed,
@@ -168,7 +201,9 @@ def quarantine_list(arguments: argparse.Namespace, settings: Settings, output: O
     from xml_extractor.operations.quarantine import QuarantineFilter, count_quarantined, list_quarantined
 
     wanted = QuarantineFilter(code=arguments.code, stage=arguments.stage, keys=tuple(arguments.key))
-    with Bookkeeping(databases(settings).target, statement_seconds=settings.statement_seconds) as bookkeeping:
+    with Bookkeeping(
+        _databases(settings).target, statement_seconds=settings.statement_seconds
+    ) as bookkeeping:
         total = count_quarantined(bookkeeping, wanted)
         documents = list_quarantined(bookkeeping, wanted, arguments.first)
     if arguments.json:
@@ -184,8 +219,16 @@ def quarantine_list(arguments: argparse.Namespace, settings: Settings, output: O
         if total > len(documents):
             output.line(f"… and {total - len(documents):,} more (--first {total})")
     else:
-        output.line("No document is in quarantine.")
+        output.line(f"No document{_restriction(arguments)} is in quarantine.")
     return ExitCode.NEEDS_A_LOOK if total else ExitCode.OK
+
+
+def _restriction(arguments: argparse.Namespace) -> str:
+    """Return in words to which documents flags restrict a command."""
+    flags = [(f"--{name}", getattr(arguments, name)) for name in ("code", "stage")]
+    flags += [("--key", key) for key in arguments.key]
+    given = [f"{flag} {value}" for flag, value in flags if value is not None]
+    return " with " + " ".join(given) if given else ""
 
 
 def _place(document: Any) -> str:
@@ -198,7 +241,9 @@ def quarantine_show(arguments: argparse.Namespace, settings: Settings, output: O
     from xml_extractor.operations.bookkeeping import Bookkeeping
     from xml_extractor.operations.quarantine import QuarantineFilter, list_quarantined
 
-    with Bookkeeping(databases(settings).target, statement_seconds=settings.statement_seconds) as bookkeeping:
+    with Bookkeeping(
+        _databases(settings).target, statement_seconds=settings.statement_seconds
+    ) as bookkeeping:
         documents = list_quarantined(bookkeeping, QuarantineFilter(keys=(arguments.key,)))
     if not documents:
         raise UsageError(
@@ -225,7 +270,7 @@ def _document_text(key: str, settings: Settings) -> str:
     from xml_extractor.operations.contracts import find_contract
     from xml_extractor.operations.quarantine import source_document
 
-    return source_document(databases(settings).source, find_contract(settings.contract), key)
+    return source_document(_databases(settings).source, find_contract(settings.contract), key)
 
 
 def quarantine_replay(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
@@ -237,7 +282,7 @@ def quarantine_replay(arguments: argparse.Namespace, settings: Settings, output:
     from xml_extractor.operations.signals import StopOnSignals
 
     contract = find_contract(settings.contract)
-    where = databases(settings)
+    where = _databases(settings)
     name = source_name(settings.options(), contract, open_source(where.source, settings.options()))
     wanted = QuarantineFilter(
         code=arguments.code, stage=arguments.stage, keys=tuple(arguments.key),
@@ -246,7 +291,10 @@ def quarantine_replay(arguments: argparse.Namespace, settings: Settings, output:
     with Bookkeeping(where.target, statement_seconds=settings.statement_seconds) as bookkeeping:
         keys = quarantined_keys(bookkeeping, wanted, source_name=name, contract=contract.plan.contract)
     if not keys:
-        output.say(f"No document of {name} is in quarantine under contract {contract.plan.contract}.")
+        output.say(
+            f"Nothing to replay: no document of {name}{_restriction(arguments)} is in quarantine under "
+            f"contract {contract.plan.contract}; `quarantine list` shows what is."
+        )
     with StopOnSignals() as stop:
         return _run_load(arguments, settings, output, where, contract, stop, keys=keys)
 
@@ -258,7 +306,7 @@ def status(arguments: argparse.Namespace, settings: Settings, output: Output) ->
     """Show what was loaded."""
     from xml_extractor.operations.status import read_status
 
-    found = read_status(databases(settings).target)
+    found = read_status(_databases(settings).target)
     if arguments.json:
         output.json(found.to_json())
         return ExitCode.OK

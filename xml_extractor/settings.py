@@ -248,7 +248,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"config file {path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise UsageError(f"config file {path} cannot be read: {why}") from error
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -442,9 +443,8 @@ def _with_password(settings: Settings, side: str, url: str) -> str:
         try:
             lines = file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"{flag(f'{side}_password_file')} {file} cannot be read: {type(error).__name__}"
-            ) from error
+            why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise UsageError(f"{flag(f'{side}_password_file')} {file} cannot be read: {why}") from None
         if not lines or not lines[0]:
             raise UsageError(
                 f"{flag(f'{side}_password_file')} {file} is empty; its first line is the password"

@@ -73,6 +73,12 @@ def open_engine(
     except (ArgumentError, ValueError):
         # The text is not shown: it may hold a password.
         raise UsageError(f"the database URL cannot be read; write one such as {EXAMPLES}") from None
+    if parsed.host and "@" in parsed.host:
+        # What stands before the last "@" is the rest of the password, and messages name the host.
+        raise UsageError(
+            "the database URL holds more than one '@': write one in the user's name or password as %40, or "
+            "give the password apart (XML_EXTRACTOR_SOURCE_PASSWORD, --source-password-file, or the target's)"
+        )
     dialect, _, driver = parsed.drivername.partition("+")
     if dialect not in _NAMES:
         raise _unknown(dialect)

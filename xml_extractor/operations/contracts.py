@@ -39,7 +39,8 @@ def contract_path(name: str) -> Path:
             return shipped_config(path.name)
         except UsageError:
             pass
-    raise UsageError(f"--contract {name}: no such file; give the path of a contract (YAML)")
+    what = "it is a folder" if path.is_dir() else "no such file"
+    raise UsageError(f"contract {name}: {what}; give the path of a contract (YAML)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from sqlalchemy.engine import make_url
 
 from xml_extractor.contract import Contract
 from xml_extractor.engines import open_engine
-from xml_extractor.errors import SourceError
-from xml_extractor.source.sample import write_sample
+from xml_extractor.errors import SourceError, UsageError
+from xml_extractor.source import sample
 
 SAMPLE_DOCUMENTS: Final = 10_000
 SAMPLE_SEED: Final = 1
@@ -25,6 +25,7 @@ def prepare_embedded(url: str, contract: Contract, say: Callable[[str], None]) -
 
     Raises:
         SourceError: the file cannot be made or read.
+        UsageError: the source table is not there, and the contract is not for the sample's documents.
     """
     path = Path(make_url(url).database or "")
     say(f"No database is configured (--source): using the embedded default, {path}")
@@ -50,7 +51,13 @@ def prepare_embedded(url: str, contract: Contract, say: Callable[[str], None]) -
                 f"the embedded default {path} cannot be read: {engine.classify(error).message}; move the "
                 "file away to start afresh, or name a database with --source"
             ) from error
+    if not sample.suits(plan):
+        raise UsageError(
+            f"the embedded default {path} has no {plan.source.table}, and contract {plan.contract} is not "
+            "for the loan applications that would fill it: put documents of yours into it with `stage "
+            "--contract FILE PATH`, or name a database with --source"
+        )
     say(f"It has no {plan.source.table} yet: writing {SAMPLE_DOCUMENTS:,} synthetic loan applications")
     started = time.perf_counter()
-    write_sample(engine, plan, SAMPLE_DOCUMENTS, SAMPLE_SEED)
+    sample.write_sample(engine, plan, SAMPLE_DOCUMENTS, SAMPLE_SEED)
     say(f"Wrote them in {time.perf_counter() - started:.1f} s")

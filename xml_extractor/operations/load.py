@@ -178,7 +178,7 @@ def with_typed_keys(options: LoadOptions, source: Engine, contract: Contract) ->
 
     Raises:
         SourceError: the source cannot be read.
-        UsageError: a bound is no whole number, but the keys are.
+        UsageError: a bound is no whole number, but the keys are; or the first comes after the last.
     """
     if options.app_id_start is None and options.app_id_end is None:
         return options
@@ -206,6 +206,9 @@ def with_typed_keys(options: LoadOptions, source: Engine, contract: Contract) ->
                 f"--{name.replace('_', '-')} {bound!r}: keys of {contract.plan.source.table} are whole "
                 "numbers; give one"
             ) from None
+    start, end = bounds["app_id_start"], bounds["app_id_end"]
+    if numbered and start is not None and end is not None and start > end:
+        raise UsageError(f"--app-id-start {start} comes after --app-id-end {end}; exchange them")
     return options.model_copy(update=bounds)
 
 

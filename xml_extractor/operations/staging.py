@@ -31,11 +31,16 @@ def write_sample(
     """Write synthetic loan applications into the source table; return how many were not there yet.
 
     Raises:
-        UsageError: the number of documents is negative.
+        UsageError: the number of documents is negative, or the contract is for other documents.
         SourceError: the database refuses.
     """
     if documents < 0:
         raise UsageError(f"--documents {documents}: give a whole number, 0 or more")
+    if not sample.suits(contract.plan):
+        raise UsageError(
+            f"contract {contract.plan.contract} is not for the loan applications that `sample` writes; leave "
+            "--contract out, or name one whose document.root is Application"
+        )
     return sample.write_sample(_source(where, statement_seconds), contract.plan, documents, seed)
 
 

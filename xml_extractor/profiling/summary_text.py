@@ -44,7 +44,7 @@ def summary_text(summary: LoadSummary, *, dry_run: bool = False) -> str:
         lines += _block("Rows mapped, not written" if dry_run else "Rows", rows)
         lines += _block("Time", _time_figures(summary))
         lines.append(f"Bottleneck: {summary.bottleneck}")
-    lines += remarks(summary)
+    lines += remarks(summary, dry_run=dry_run)
     return "\n".join(lines).rstrip("\n")
 
 
@@ -70,7 +70,7 @@ def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
     return f"Loaded {counts.loaded:,} documents in {duration(summary.seconds)}."
 
 
-def remarks(summary: LoadSummary) -> list[str]:
+def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
     """Return the sentences that ask for, or may deserve, the operator's attention."""
     lines = [f"{note[:1].upper()}{note[1:]}." for note in summary.notes]
     if summary.retries:
@@ -94,14 +94,30 @@ def remarks(summary: LoadSummary) -> list[str]:
             "another version of the contract; --on-plan-change reload loads them anew."
         )
     if summary.documents.quarantined:
-        reasons = sorted(summary.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
-        why = ", ".join(f"{code} {count:,}" for code, count in reasons)
-        lines.append(
-            f"{_times(summary.documents.quarantined, 'document is', 'documents are')} in quarantine"
-            + (f" ({why})" if why else "")
-            + "; `python -m xml_extractor quarantine list` shows them and their reasons."
-        )
+        lines.append(_refused(summary, dry_run=dry_run))
     return lines
+
+
+def _refused(summary: LoadSummary, *, dry_run: bool) -> str:
+    """Say how many documents were refused, why, and where to look them up, which depends on the target."""
+    count = summary.documents.quarantined
+    reasons = sorted(summary.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
+    why = ", ".join(f"{code} {number:,}" for code, number in reasons)
+    why = f" ({why})" if why else ""
+    target = str(summary.settings.get("target", ""))
+    if target == "null:":
+        return f"{_times(count, 'document was', 'documents were')} refused{why}; null: keeps no list of them."
+    if dry_run:
+        return f"{_times(count, 'document', 'documents')} would be in quarantine after such a load{why}."
+    if target.startswith("jsonl:"):
+        return (
+            f"{_times(count, 'document was', 'documents were')} refused{why}; {target[6:]}/_quarantine.jsonl "
+            "has them and their reasons."
+        )
+    return (
+        f"{_times(count, 'document is', 'documents are')} in quarantine{why}; `python -m xml_extractor "
+        "quarantine list` shows them and their reasons."
+    )
 
 
 def _times(count: int, one: str, many: str) -> str:
@@ -151,7 +167,7 @@ def _print_rich(summary: LoadSummary, console: Console, *, dry_run: bool) -> Non
         _print_figures(summary, console, documents, dry_run=dry_run)
     else:
         console.print(documents)
-    for line in remarks(summary):
+    for line in remarks(summary, dry_run=dry_run):
         console.print(Text(line))
 
 

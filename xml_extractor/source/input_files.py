@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def find_inputs(paths: Sequence[Path]) -> Iterator[InputFile]:
     Raises:
         UsageError: a path does not exist, or a folder or archive holds no XML; a path that does not
             exist is found before anything is yielded.
-        SourceError: an archive cannot be read.
+        SourceError: a folder, at whatever depth, or an archive cannot be read.
     """
     for path in paths:
         if not path.exists():
@@ -112,8 +113,12 @@ def find_inputs(paths: Sequence[Path]) -> Iterator[InputFile]:
 
 
 def _in_folder(folder: Path) -> Iterator[InputFile]:
+    # Path.rglob passes over folders that it may not read, and nobody would miss what is in them.
+    paths = [
+        Path(parent, name) for parent, _, names in os.walk(folder, onerror=_unreadable) for name in names
+    ]
     found = False
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(paths):
         if path.name.lower().endswith(_IN_FOLDERS) and path.is_file():
             found = True
             yield from _in_file(path)
@@ -121,6 +126,13 @@ def _in_folder(folder: Path) -> Iterator[InputFile]:
         raise UsageError(
             f"folder {folder} holds no {', '.join('*' + suffix for suffix in _IN_FOLDERS)} at any depth"
         )
+
+
+def _unreadable(error: OSError) -> None:
+    raise SourceError(
+        f"folder {error.filename} cannot be read: {error.strerror or type(error).__name__}; make it "
+        "readable, or name the files themselves"
+    ) from error
 
 
 def _in_file(path: Path) -> Iterator[InputFile]:

@@ -33,6 +33,7 @@ from xml_extractor.source.staging_table import StagingTable
 T = TypeVar("T")
 
 BROKEN_SHARE: Final = 0.005
+ROOT: Final = "Application"
 TRANSACTION_DOCUMENTS: Final = 20_000
 """Documents a transaction when the sample is written: the default sample is there whole or not at all."""
 
@@ -80,6 +81,12 @@ def generate_applications(documents: int, seed: int) -> Iterator[tuple[int, str]
         draw = generator.random
         text = _application(app_id, draw)
         yield app_id, break_application(text, draw()) if draw() < BROKEN_SHARE else text
+
+
+def suits(plan: Plan) -> bool:
+    """Whether a contract takes the sample's documents; to any other they would all be strangers."""
+    root = ROOT.lower() if plan.ignore_case else ROOT
+    return root in plan.roots
 
 
 def write_sample(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.program import CHECKOUT, environment, run_command
+from xml_extractor import settings
 from xml_extractor.cli import main
 
 CONTRACT = """\
@@ -122,6 +123,17 @@ def test_no_command_and_unknown_flags_are_usage_errors(empty: Folder) -> None:
     )
 
 
+def test_an_unknown_flag_is_named_but_not_its_value(empty: Folder) -> None:
+    found = expect(2, empty, "load", "--wrokers", "3")
+    assert "unknown: --wrokers (did you mean --workers?)" in found.stderr
+    assert "--batch-size" in found.stderr, "the usage is the command's own"
+    for given in (["--source-password", "hunter2"], ["--source-password=hunter2"]):
+        found = expect(2, empty, "load", *given)
+        assert "hunter2" not in found.stderr
+        assert "--source-password-file" in found.stderr
+    assert "'extra'" in expect(2, empty, "status", "extra").stderr
+
+
 def test_help_is_no_error(empty: Folder) -> None:
     for arguments in (["--help"], ["load", "--help"], ["contract", "ddl", "--help"], ["--version"]):
         assert expect(0, empty, *arguments).stderr == ""
@@ -135,11 +147,40 @@ def test_a_wrong_setting(empty: Folder) -> None:
 def test_a_wrong_url_does_not_show_its_password(empty: Folder) -> None:
     for url in ("oracle://u:hunter2@h/d", "postgresql://u:hunter2@h:x/d", "hunter2"):
         found = expect(2, empty, "status", "--target", url)
-        assert "hunter2" not in found.stderr or url == "hunter2"
+        assert "hunter2" not in found.stderr
+        assert "--target: " in found.stderr
+    found = expect(
+        2, empty, "load", "--target", "null:", XML_EXTRACTOR_SOURCE="postgresql://u:pass@hunter2@h/d"
+    )
+    assert "--source: " in found.stderr
+    assert "hunter2" not in found.stderr
 
 
 def test_a_contract_that_is_not_there(empty: Folder) -> None:
     expect_error(2, "no such file", empty, "load", "--contract", "gone.yaml", "--target", "null:")
+    expect_error(2, "contract gone.yaml: no such file", empty, "contract", "check", "gone.yaml")
+    (empty / "folder").mkdir()
+    expect_error(2, "it is a folder", empty, "contract", "check", "folder")
+
+
+def test_a_summary_that_cannot_be_written_is_found_before_the_load(shop: Folder) -> None:
+    stage(shop)
+    arguments = ("load", *SOURCE, "--create-tables", "--summary")
+    expect_error(2, "is a folder", shop, *arguments, ".")
+    expect_error(2, "orders.xml is a file", shop, *arguments, "orders.xml/summary.json")
+    expect(2, shop, "status", *SOURCE[:2])  # nothing was loaded
+
+
+def test_the_sample_is_not_for_contracts_of_other_documents(
+    shop: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect_error(2, "is not for the loan applications", shop, "sample", *SOURCE)
+    monkeypatch.setattr(settings, "checkout", lambda: None)  # the embedded default is the folder's
+    found = expect(2, shop, "load", "--contract", "orders.yaml")
+    assert "has no app_xml, and contract orders is not for the loan applications" in found.stderr
+    stage_here = ("stage", "--contract", "orders.yaml", "orders.xml")
+    expect(0, shop, *stage_here)
+    expect(3, shop, "load", "--contract", "orders.yaml")
 
 
 def test_all_mistakes_of_a_contract_are_listed(empty: Folder) -> None:
@@ -277,6 +318,20 @@ def test_a_key_range_by_text_where_keys_are_numbers(shop: Folder) -> None:
     summary = json.loads(load(0, shop, "--json", "--app-id-start", "3", "--app-id-end", "30").stdout)
     assert summary["documents"]["read"] == 1
     expect_error(2, "whole numbers", shop, "load", *SOURCE, "--create-tables", "--app-id-start", "x")
+    between = ("--app-id-start", "10", "--app-id-end", "9")
+    expect_error(2, "--app-id-start 10 comes after --app-id-end 9", shop, "load", *SOURCE, *between)
+
+
+def test_what_no_quarantined_document_answers_to_is_not_said_of_all(shop: Folder) -> None:
+    stage(shop)
+    load(3, shop)
+    found = expect(0, shop, "quarantine", "list", *SOURCE, "--code", "nix", "--key", "2")
+    assert found.stdout == "No document with --code nix --key 2 is in quarantine.\n"
+    found = expect(0, shop, "quarantine", "replay", *SOURCE, "--code", "nix", "--progress", "none")
+    assert found.stdout == ""
+    assert "Nothing to replay: no document of shop with --code nix is in quarantine" in found.stderr
+    for wrong in (["--stage", "nix"], ["--first", "0"], ["--first", "-3"], ["--first", "x"]):
+        expect(2, shop, "quarantine", "list", *SOURCE, *wrong)
 
 
 def test_staging_what_differs_wants_a_look(shop: Folder) -> None:

@@ -93,6 +93,7 @@ def test_a_password_as_an_option_is_not_shown_either(given: str | None) -> None:
         ("mssql+pyodbc://u:s3cret@h/d", "not in this version"),
         ("postgresql+asyncpg://u:s3cret@h/d", "postgresql://"),
         ("postgresql://u:s3cret@h/d?no_such_option=1", "no_such_option"),
+        ("postgresql://u:p@s3cret@h/d", "%40"),
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
         ("sqlite:///file:x.db?mode=ro", "plain file name"),

@@ -153,6 +153,21 @@ def test_a_dry_run_says_that_nothing_was_written() -> None:
     text = summary_text(summary(), dry_run=True)
     assert "nothing was written" in text
     assert "Rows mapped, not written" in text
+    assert "48 documents would be in quarantine after such a load (too_long 48)." in text
+    assert "quarantine list" not in text
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("null:", "48 documents were refused (too_long 48); null: keeps no list of them."),
+        ("jsonl:out", "48 documents were refused (too_long 48); out/_quarantine.jsonl has them"),
+    ],
+)
+def test_what_has_no_quarantine_to_list_is_not_said_to_have_one(target: str, expected: str) -> None:
+    text = summary_text(summary(settings={"target": target}))
+    assert expected in text
+    assert "quarantine list" not in text
 
 
 @pytest.mark.parametrize("width", [60, 120])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zipfile
 from pathlib import Path
 
@@ -65,6 +66,25 @@ def read_all(path: Path) -> None:
     for file in find_inputs([path]):
         with file.open() as content:
             content.read()
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "a.xml").write_text("<a/>")
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut" / "b.xml").write_text("<b/>")
+    scandir = os.scandir
+
+    def scan(path: str) -> os._ScandirIterator[str]:  # the tests may run as a user who may read everything
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(SourceError, match=r"folder .*shut cannot be read: Permission denied"):
+        list(find_inputs([tmp_path]))
 
 
 def test_a_gzip_file_that_ends_early(tmp_path: Path) -> None:
