@@ -5,15 +5,18 @@ from __future__ import annotations
 import codecs
 import importlib
 import re
+from dataclasses import replace
 from typing import Final
 
 from xml_extractor.contract.drafts import ColumnDraft, Origin, suggest
+from xml_extractor.contract.formats import format_problem
 from xml_extractor.contract.literals import parse_literal
 from xml_extractor.contract.model import ContractModel, PluginStep, ReplaceStep
 from xml_extractor.contract.plan import Apply, Conversion, EnumMap, OnError, Rounding
 from xml_extractor.contract.reader import Location, Report
 from xml_extractor.contract.structure import Structure
 from xml_extractor.contract.types import Family, SqlType
+from xml_extractor.mapping.conversion import constant_value
 
 _RAW_TEXT: Final = frozenset(
     {
@@ -143,6 +146,7 @@ class Conversions:
             on_invalid=OnError(model.on_invalid),
             on_overflow=OnError(model.on_overflow),
         )
+        self._check_formats(column, column.type)
         self._check_constants(column, conversion)
         return conversion
 
@@ -244,32 +248,31 @@ class Conversions:
     # ------------------------------------------------------------------ constants
 
     def _check_constants(self, column: ColumnDraft, conversion: Conversion) -> None:
-        """Tell constants that cannot become a value of the column's type.
-
-        Where an option widens what is accepted (formats, rounding, …) the text is left to the conversion.
-        """
+        """Tell constants that cannot become a value of the column's type."""
         model, sql_type = column.model, conversion.type
-        if (
-            conversion.formats
-            or conversion.rounding is not Rounding.REJECT
-            or conversion.zone
-            or conversion.default_zone
-        ):
-            return
         if column.origin is Origin.CONSTANT and model.value is not None:
             self._check_constant(model.value, conversion, (*column.location, "value"))
         if model.default is not None:
             self._check_constant(model.default, conversion, (*column.location, "default"))
         enum = conversion.enum
         lenient = conversion.on_invalid is not OnError.REJECT or conversion.on_overflow is not OnError.REJECT
-        if enum is not None and not lenient:
+        if enum is not None:
             texts = {text for _, text in enum.values} | {enum.missing, enum.unknown}
             for text in sorted(text for text in texts if text is not None):
-                problem = self._problem(text, conversion)
+                # A policy that forgives what a document holds forgives what stands for it.
+                problem = conversion_problem(text, conversion) if lenient else self._problem(text, conversion)
                 if problem:
                     self._report.mistake(
                         (*column.location, "enum"), f"enum {enum.name!r} does not fit {sql_type}: {problem}"
                     )
+
+    def _check_formats(self, column: ColumnDraft, sql_type: SqlType) -> None:
+        if sql_type.family not in _TEMPORAL:
+            return
+        for position, form in enumerate(column.model.format or ()):
+            problem = format_problem(form, sql_type.family)
+            if problem is not None:
+                self._report.mistake((*column.location, "format", position), problem)
 
     def _check_constant(self, text: str, conversion: Conversion, at: Location) -> None:
         problem = self._problem(text, conversion)
@@ -277,7 +280,28 @@ class Conversions:
             self._report.mistake(at, problem)
 
     def _problem(self, text: str, conversion: Conversion) -> str | None:
-        return literal_problem(text, conversion.type, self.code_page, conversion.binary_format)
+        # Where an option widens what is accepted, the last word below is the only one.
+        is_widened = (
+            conversion.formats
+            or conversion.rounding is not Rounding.REJECT
+            or conversion.zone
+            or conversion.default_zone
+        )
+        if not is_widened:
+            problem = literal_problem(text, conversion.type, self.code_page, conversion.binary_format)
+            if problem is not None:
+                return problem
+        strict = replace(conversion, on_invalid=OnError.REJECT, on_overflow=OnError.REJECT)
+        return conversion_problem(text, strict, is_value=True)
+
+
+def conversion_problem(text: str, conversion: Conversion, *, is_value: bool = False) -> str | None:
+    """Say why a load could not convert a constant, or, with ``is_value``, would make NULL of it."""
+    try:
+        value = constant_value(conversion, text)
+    except ValueError as error:
+        return re.sub(r"\s+", " ", str(error))
+    return f"{text!r} is no value of {conversion.type}" if is_value and value is None else None
 
 
 def literal_problem(

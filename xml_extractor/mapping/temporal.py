@@ -187,9 +187,43 @@ def _moment(
     return _Moment(ordinal, ticks, finer, offset)
 
 
+_ADJACENT: Final = re.compile("%[dfGHIjmMSuVyY](?=%[dfGHIjmMSuVyY])")
+_WIDTHS: Final = {"Y": "{4}", "G": "{4}", "j": "{3}", "u": "{1}", "f": "{1,6}"}
+_FORMAT_PART: Final = re.compile(r"%(.)|(\s+)|([^%\s]+)", re.DOTALL)
+_OTHER_DIGIT: Final = re.compile(r"[^\D0-9]")
+
+
+def _outline(form: str) -> re.Pattern[str] | None:
+    """Return what texts must look like where numbers of a format follow each other without a separator.
+
+    ``strptime`` finds some way to share out too few digits: it takes 2024111 for %Y%m%d.
+    """
+    if _ADJACENT.search(form) is None:
+        return None
+    pattern = ""
+    for directive, blanks, words in _FORMAT_PART.findall(form):
+        if words:
+            pattern += re.escape(words)
+        elif blanks:
+            pattern += r"\s+"
+        elif directive == "%":
+            pattern += "%"
+        elif directive in "aAbBpz":
+            pattern += ".+?"
+        else:
+            pattern += "[0-9]" + _WIDTHS.get(directive, "{2}")
+    return re.compile(pattern, re.IGNORECASE)
+
+
 def _format_reader(formats: tuple[str, ...], name: str) -> Callable[[str], _Moment | None]:
+    outlines = [(form, _outline(form)) for form in formats]
+
     def read(text: str) -> _Moment | None:
-        for form in formats:
+        if _OTHER_DIGIT.search(text) is not None:
+            return None  # digits of other scripts, which strptime reads
+        for form, outline in outlines:
+            if outline is not None and outline.fullmatch(text) is None:
+                continue
             try:
                 parsed = datetime.strptime(text, form)
             except ValueError:
