@@ -25,7 +25,7 @@ class KeyCounts:
     quarantined: int = 0
     skipped: int = 0
     dispatched: int = 0
-    other_plan: int = 0  # known to the ledger under another version of the contract, and left as they are
+    other_plan: int = 0  # loaded or skipped under another version of the contract, and left as they are
 
 
 class PendingKeys:
@@ -85,7 +85,8 @@ class PendingKeys:
 
     def _count_known(self, state: State, other_plan: bool) -> None:
         counts = self.counts
-        counts.other_plan += other_plan
+        # What is in quarantine waits for a replay anyway, under whatever version it got there.
+        counts.other_plan += other_plan and state is not State.QUARANTINED
         if state is State.LOADED:
             counts.already_loaded += 1
         elif state is State.QUARANTINED:
