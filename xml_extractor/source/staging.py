@@ -113,9 +113,10 @@ def stage(
         def flush() -> None:
             nonlocal size
             if batch:
-                writer.write(batch)
-                batch.clear()
+                documents = batch.copy()
+                batch.clear()  # first: what the database refuses is not to be tried again on the way out
                 size = 0
+                writer.write(documents)
                 if progress is not None:
                     progress(summary)
 
@@ -127,8 +128,12 @@ def stage(
                     size += len(document.text)
                     if len(batch) >= batch_documents or size >= BATCH_BYTES:
                         flush()
-        except SourceError:
+        except SourceError as error:
             flush()  # what came before the broken place is sound
+            if summary.documents or summary.files > 1:
+                raise SourceError(
+                    f"{error} (documents staged until then: {summary.staged:,}; the rest was not looked at)"
+                ) from error
             raise
         flush()
     return summary

@@ -198,6 +198,27 @@ def test_mistakes_of_the_operator_are_said(engine: Engine, tmp_path: Path) -> No
         stage(engine, plan(), [tmp_path])
 
 
+def test_what_the_database_refuses_is_said_and_not_tried_again(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text('<dump><r id="1"/></dump>')
+    stage(engine, plan(), [tmp_path / "a.xml"])
+    session = engine.connect(write=True, application="tests")
+    session.begin()
+    session.execute("DROP TABLE app_xml")
+    session.execute("CREATE TABLE app_xml (unlike integer PRIMARY KEY)")
+    session.commit()
+    session.close()
+    with pytest.raises(SourceError, match="failed to write to app_xml"):  # and not: to begin a transaction
+        stage(engine, plan(), [tmp_path / "a.xml"], batch_documents=1)
+
+
+def test_how_far_it_got_is_said_where_a_file_among_others_stops_it(engine: Engine, tmp_path: Path) -> None:
+    for name, record in (("a", "r"), ("b", "x"), ("c", "r")):
+        (tmp_path / f"{name}.xml").write_text(f'<dump><{record} id="{ord(name)}"/></dump>')
+    with pytest.raises(SourceError, match=r"b\.xml holds no element r .*staged until then: 1;"):
+        stage(engine, plan(), [tmp_path])
+    assert [key for key, _ in rows(engine)] == [97]
+
+
 @pytest.mark.parametrize("table", ["Odd Name", "select"])
 def test_odd_table_names_and_text_keys(engine: Engine, tmp_path: Path, table: str) -> None:
     (tmp_path / "d.xml").write_text('<dump><r id="ab"/><r id="AB"/><r id="a b"/><r id="é"/></dump>')
