@@ -88,6 +88,14 @@ class Run:
         """Wall over the slower half."""
         return self.wall / self.halves.slower(self.workers, cores)
 
+    def left_ratio(self, cores: int) -> float:
+        """Machine time that other programs left to the load, over the CPU time of both halves.
+
+        The same as :meth:`ratio` where CPU is what limits and nothing else runs; on a busy machine it
+        still shows what the load wasted.
+        """
+        return self.wall * cores * (1 - min(self.others_share, 1.0)) / self.halves.cpu
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, and return the exit status."""
@@ -176,7 +184,8 @@ def as_figure(name: str, documents: int, runs: Sequence[Run]) -> support.Figure:
         f"producing {halves.producing:.2f} s ÷ {middle.workers} = {halves.producing / middle.workers:.2f} s, "
         f"inserting {halves.inserting:.2f} s, CPU {halves.cpu:.2f} s ÷ {cores} = {halves.cpu / cores:.2f} s; "
         f"CPU of the load {middle.cpu:.2f} s, of other programs meanwhile {middle.others_share:.0%} of the "
-        "machine; ratios " + " ".join(f"{ratio:.2f}" for ratio in ratios),
+        f"machine (what they left ÷ CPU of both = {middle.left_ratio(cores):.2f} ×); ratios "
+        + " ".join(f"{ratio:.2f}" for ratio in ratios),
     )
 
 

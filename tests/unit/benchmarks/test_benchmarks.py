@@ -39,8 +39,14 @@ def test_the_ratio_is_wall_over_the_slower_half() -> None:
     assert run.ratio(cores=2) == 1.25
 
 
+def test_what_other_programs_took_is_not_the_loads() -> None:
+    halves = Halves(producing=8.0, inserting=1.0, cpu=8.0)
+    run = Run(wall=10.0, executor="process", workers=4, halves=halves, cpu=9.0, others_share=0.5)
+    assert run.left_ratio(cores=2) == 1.25
+
+
 def test_the_figure_of_a_load_is_the_median_of_its_runs() -> None:
-    halves = Halves(producing=1.0, inserting=1.0, cpu=0.0)
+    halves = Halves(producing=1.0, inserting=1.0, cpu=0.5)
     runs = [Run(wall, "thread", 1, halves, 2.0, 0.25) for wall in (1.5, 1.125, 1.25)]
     figure = benchmark_pipeline.as_figure("A load", 1000, runs)
     assert figure.value == 1.25
