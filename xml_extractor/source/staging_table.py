@@ -149,5 +149,5 @@ class StagingTable:
             code = fault.native_code or fault.code
             raise SourceError(
                 f"{self._engine.display} failed to {doing}: {fault.message} ({code}); what was "
-                "committed stays, and staging the same files again goes on from there"
+                "committed stays, and the same command, run again, goes on from there"
             ) from error

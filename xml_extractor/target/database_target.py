@@ -94,10 +94,13 @@ class DatabaseTarget(Target):
             if may_be_absent and fault.code == "cannot_open":
                 logger.warning("%s; the dry run takes the target for empty, to be created", fault.message)
                 return False
-            raise TargetError(
-                f"{self._engine.display} cannot be opened: {fault.message}; correct the target's URL or see "
-                "to it that the server can be reached, then run again"
-            ) from error
+            display, why = self._engine.display, fault.message
+            if fault.code != "cannot_open":  # that says itself what to do
+                why += (
+                    "; correct the URL (--target, or --source where no target is named) or see to it that "
+                    "the server can be reached, then run again"
+                )
+            raise TargetError(f"{display} cannot be opened: {why.removeprefix(f'{display}: ')}") from error
         return True
 
     def _start(

@@ -248,6 +248,16 @@ def test_a_source_that_is_not_there(shop: Folder) -> None:
     expect_error(4, "error: ", shop, "load", *arguments)
 
 
+def test_what_cannot_be_opened_is_told_once_with_one_way_out(shop: Folder) -> None:
+    stage(shop)
+    there = ("load", *SOURCE, "--retry-seconds", "0", "--target")
+    found = expect(5, shop, *there, NOWHERE)
+    assert found.stderr.count("PostgreSQL database none on 127.0.0.1:1") == 1
+    assert "--source where no target is named" in found.stderr
+    found = expect(5, shop, *there, "sqlite:///no/such/folder.db", "--create-tables")
+    assert found.stderr.count("correct the URL") == 1
+
+
 def test_a_target_that_is_not_there(shop: Folder) -> None:
     stage(shop)
     expect_error(5, "error: ", shop, "load", *SOURCE, "--target", NOWHERE)
