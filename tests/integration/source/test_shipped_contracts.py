@@ -39,7 +39,6 @@ LOAN_COUNTS = {
     "app_decision": "count(Decisions/Decision)",
     "app_decision_reason": "count(Decisions/Decision/Reasons/Reason)",
     "app_note": "count(Notes/Note[not(@internal='true')])",
-    "app_disclosure": "count(Disclosures/Disclosure)",
 }
 DISCOGS_COUNTS = {
     "release": "count(/releases/release)",

@@ -17,7 +17,7 @@ from xml_extractor.resources import shipped_config
 from xml_extractor.source.sample import generate_applications
 from xml_extractor.source.sample_faults import FAULTS, break_application
 
-PINNED = "6208a34709662f88b404357f6027c333de1af9b99c80a9413951079e0be99dcb"
+PINNED = "e319f13b3ec9e3b9c709561dfdf78ade09488d2d887320c4e40d5c8d79126dc8"
 """Of the first 50 documents for seed 1.  Figures are compared over time: a new value is a new sample."""
 
 
@@ -74,7 +74,7 @@ def test_sizes_and_the_share_of_broken_documents(mapper: DataMapper) -> None:
     assert min(sizes) >= 3_000
     assert max(sizes) <= 15_000
     assert max(sizes) > 10_000
-    typical = sum(5_000 <= size <= 8_000 for size in sizes)
+    typical = sum(4_000 <= size <= 7_000 for size in sizes)
     assert typical > 0.6 * len(sizes)
 
 
@@ -86,7 +86,7 @@ def test_texts_are_of_many_scripts() -> None:
 
 def test_sound_documents_map_and_about_one_in_two_hundred_does_not(mapper: DataMapper) -> None:
     refused = 0
-    rows = [0] * 10
+    rows = [0] * 9
     for app_id, text in generate_applications(1000, 5):
         document = SourceDocument(app_id, text)
         try:
