@@ -250,8 +250,7 @@ class TableRows:
         """Check a row that is kept: what is too long or out of range, and what is missing."""
         values = candidate.values
         if candidate.overflows is not None:
-            for index, fault in sorted(candidate.overflows.items()):
-                values[index] = self._forgiven_overflow(index, fault, context)
+            self._settle_overflows(candidate, candidate.overflows, context)
             for index in self._required:
                 if values[index] is None:
                     raise self._missing(index)
@@ -260,6 +259,32 @@ class TableRows:
                 if values[index] is None:
                     raise self._missing(index)
         return tuple(values), candidate.frame
+
+    def _settle_overflows(
+        self, candidate: _Candidate, overflows: dict[int, _Fault], context: DocumentContext
+    ) -> None:
+        """Put in what the policies make of values that do not fit, and compute anew what is made of them."""
+        values = candidate.values
+        row = RowContext(context, candidate.frame, self.size, (), values)
+        changed: set[int] = set()
+        for compiled in self._columns:
+            index = compiled.index
+            if not changed.isdisjoint(compiled.columns):
+                try:
+                    value = compiled.compute(row)
+                except (ConversionError, EvaluationError) as fault:
+                    if is_overflow(fault):
+                        value = self._forgiven_overflow(index, fault, context)
+                    elif is_forgiven(compiled.column, fault):
+                        value = None
+                    else:
+                        raise self._refused(index, fault) from None
+                values[index] = compiled.default if value is None else value
+            elif index in overflows:
+                values[index] = self._forgiven_overflow(index, overflows[index], context)
+            else:
+                continue
+            changed.add(index)
 
     def _forgiven_overflow(self, index: int, fault: _Fault, context: DocumentContext) -> Value:
         policy = self.table.columns[index].conversion.on_overflow
