@@ -1,4 +1,4 @@
-"""Reads target tables back with SQL, in one form whatever the engine, so that whole tables can be compared."""
+"""Reads target tables back with SQL, in one form whatever the engine: whole tables can be compared."""
 
 from __future__ import annotations
 

@@ -324,9 +324,7 @@ def test_poison_documents_are_found_and_their_neighbours_loaded(database_url: st
     engine = open_engine(database_url)
     handle = prepare(engine)
     encoder = engine.encoder(two_tables())
-    twice = loaded(
-        encoder, 70, document_rows=([(70, "n70", Decimal("1.10"))], [(70, 1, "a"), (70, 1, "b")])
-    )
+    twice = loaded(encoder, 70, document_rows=([(70, "n70", Decimal("1.10"))], [(70, 1, "a"), (70, 1, "b")]))
     nameless = loaded(encoder, 130, document_rows=([(130, None, None)], [(130, 1, "a")]))
     orphan = loaded(encoder, 199, document_rows=([], [(199, 1, "a")]))
     bad = {record.key: record for record in (twice, nameless, orphan)}
