@@ -304,6 +304,12 @@ class _Compiler:
             if recurse is None:
                 return parent_scope
             self.report.mistake((*table.location, "rows"), "rows: . and recurse do not go together")
+        if path is not None and recurse is not None and "//" in rows:
+            self.report.mistake(
+                (*table.location, "rows"),
+                "rows with // finds nested elements by itself, and recurse would find them a second time; "
+                "write the path to the outermost ones, or leave recurse out",
+            )
         key = (parent_scope, _path_key(path), _path_key(further))
         number = self._scope_numbers.get(key)
         if number is None:

@@ -375,6 +375,12 @@ def test_recursion_must_go_down() -> None:
     assert "$parent_position needs a table with `recurse`" in only_mistake(without)
 
 
+def test_nested_elements_cannot_be_found_twice() -> None:
+    twice = RECURSIVE.replace("rows: tracklist/track", "rows: //track")
+    assert twice != RECURSIVE
+    assert "a second time" in only_mistake(twice)
+
+
 def test_recursive_rows_do_not_share_a_scope_with_others() -> None:
     plain = "  top: {parent: r, rows: tracklist/track, columns: {title: {from: T, type: int}}}\n"
     plan = plan_of(RECURSIVE + plain)
