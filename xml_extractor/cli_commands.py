@@ -277,13 +277,14 @@ def quarantine_replay(arguments: argparse.Namespace, settings: Settings, output:
     """Load quarantined documents again."""
     from xml_extractor.operations.bookkeeping import Bookkeeping
     from xml_extractor.operations.contracts import find_contract
-    from xml_extractor.operations.load import open_source, source_name
+    from xml_extractor.operations.load import reach_source, source_name
     from xml_extractor.operations.quarantine import QuarantineFilter, quarantined_keys
     from xml_extractor.operations.signals import StopOnSignals
 
     contract = find_contract(settings.contract)
     where = _databases(settings)
-    name = source_name(settings.options(), contract, open_source(where.source, settings.options()))
+    options = settings.options()
+    name = source_name(options, contract, reach_source(where.source, contract, options))
     wanted = QuarantineFilter(
         code=arguments.code, stage=arguments.stage, keys=tuple(arguments.key),
         contract=contract.plan.contract, source_name=name,

@@ -17,7 +17,7 @@ from xml_extractor.mapping.records import Key, Previous
 from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
 from xml_extractor.profiling.memory import MemoryPeak
 from xml_extractor.profiling.progress import Progress
-from xml_extractor.profiling.summary import LoadSummary
+from xml_extractor.profiling.summary import DocumentCounts, LoadSummary
 from xml_extractor.settings import LoadOptions, hide_password
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target import open_target
@@ -68,8 +68,14 @@ def load(
     opened = open_target(
         source if target is None else target, limits=limits, retry_seconds=options.retry_seconds
     )
-    options = with_typed_keys(options, source_engine, contract)
     shown = dict(settings) if settings is not None else _shown(source, target, options)
+    # Before the target is touched: opened for writing, a file is created, and it may be the source's.
+    try:
+        options = check_source(source_engine, contract, options)
+    except LoaderError as error:
+        if on_failure is not None:
+            on_failure(_not_begun(error, contract, shown))
+        raise
     handle = opened.prepare(
         plan,
         source_name=source_name(options, contract, source_engine),
@@ -164,6 +170,19 @@ def open_source(url: str, options: LoadOptions) -> Engine:
     return open_engine(url, limits=TimeLimits(statement_seconds=options.statement_seconds))
 
 
+def reach_source(url: str, contract: Contract, options: LoadOptions) -> Engine:
+    """Return the engine of the source, after connecting to it once.
+
+    Raises:
+        SourceError: it cannot be reached.
+    """
+    source = open_source(url, options)
+    reader = SourceReader(source, contract.plan.source)
+    reader.open()
+    reader.close()
+    return source
+
+
 def source_name(options: LoadOptions, contract: Contract, source: Engine) -> str:
     """Return the name by which the ledger knows the source (law 2).
 
@@ -173,22 +192,48 @@ def source_name(options: LoadOptions, contract: Contract, source: Engine) -> str
     return options.source_name or plan.name or f"{source.database}.{plan.table}"
 
 
-def with_typed_keys(options: LoadOptions, source: Engine, contract: Contract) -> LoadOptions:
-    """Return the options with the bounds of the key range in the type of the source's keys.
+def check_source(source: Engine, contract: Contract, options: LoadOptions) -> LoadOptions:
+    """Refuse a source that is not there or cannot be read safely; nothing is written anywhere.
+
+    Returns:
+        The options, with the bounds of the key range in the type of the source's keys.
 
     Raises:
         SourceError: the source cannot be read.
         UsageError: a bound is no whole number, but the keys are; or the first comes after the last.
     """
+    reader = SourceReader(source, contract.plan.source, retry_seconds=options.retry_seconds)
+    checked: list[LoadOptions] = []
+    failures: list[BaseException] = []
+
+    def check() -> None:
+        try:
+            reader.open()
+            reader.check()
+            checked.append(_with_typed_keys(options, reader, contract))
+        except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
+            failures.append(error)
+
+    # In a thread of its own: the check may read the whole key column, and a signal, which raises in the
+    # main thread, would be swallowed by the driver that is at work there.
+    thread = threading.Thread(target=check, name="check-source", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.05)
+    except BaseException:
+        reader.abort()
+        raise
+    reader.close()
+    if failures:
+        raise failures[0]
+    return checked[0]
+
+
+def _with_typed_keys(options: LoadOptions, reader: SourceReader, contract: Contract) -> LoadOptions:
     if options.app_id_start is None and options.app_id_end is None:
         return options
-    reader = SourceReader(source, contract.plan.source, retry_seconds=options.retry_seconds)
-    try:
-        reader.open()
-        reader.check()
-        first = next(reader.key_pages(page_size=1), None)
-    finally:
-        reader.close()
+    first = next(reader.key_pages(page_size=1), None)
     if first is None:
         return options
     numbered = isinstance(first[0], int)
@@ -210,6 +255,15 @@ def with_typed_keys(options: LoadOptions, source: Engine, contract: Contract) ->
     if numbered and start is not None and end is not None and start > end:
         raise UsageError(f"--app-id-start {start} comes after --app-id-end {end}; exchange them")
     return options.model_copy(update=bounds)
+
+
+def _not_begun(error: LoaderError, contract: Contract, settings: Mapping[str, Any]) -> LoadSummary:
+    """Return the figures of a load that failed before it began."""
+    rows = {table.name: 0 for table in contract.plan.tables}
+    return LoadSummary(
+        DocumentCounts(), rows, dict(rows), 0.0,
+        error=str(error), error_code=error.exit_code, settings=dict(settings),
+    )  # fmt: skip
 
 
 def _complete(summary: LoadSummary, memory: MemoryPeak, settings: Mapping[str, Any]) -> None:

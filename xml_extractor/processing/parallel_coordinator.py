@@ -62,7 +62,8 @@ class ParallelCoordinator:
     """Runs one load from pending keys to committed batches.
 
     Args:
-        source: the database that holds the documents.
+        source: the database that holds the documents; the caller has checked that it can be read safely
+            (``SourceReader.check``), before the target was prepared.
         load: the prepared target (``Target.prepare``); the caller finishes and closes it.
         keys: instead of all pending keys of the source: these, with what the ledger says of them.
 
@@ -132,7 +133,6 @@ class ParallelCoordinator:
         self._state.on_end(self._load.abort)
         try:
             reader.open()
-            reader.check()
             options = self._options
             pending = self._pending = (
                 PendingKeys(reader, self._load, options, self._plan.digest, self._state)

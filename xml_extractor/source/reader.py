@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.engines.base import Engine, FaultKind, Session
@@ -17,6 +17,15 @@ from xml_extractor.source.column_text import column_text
 T = TypeVar("T")
 
 APPLICATION = "xml_extractor reader"
+
+_SERVER_ADVICE: Final = (
+    "; check that the server is running and that host, database, user and password in --source are right"
+)
+_CONNECT_ADVICE: Final = {
+    "cannot_open": "",  # these two say themselves what to do
+    "corrupt": "",
+    "not_a_database": "; correct --source",
+}
 
 
 class SourceReader:
@@ -55,8 +64,8 @@ class SourceReader:
         except Exception as error:
             fault = self._engine.classify(error)
             raise SourceError(
-                f"cannot connect to the source {self._engine.display}: {fault.message}; check that the "
-                "server is running and that host, database, user and password in --source are right"
+                f"cannot connect to the source {self._engine.display}: {fault.message}"
+                + _CONNECT_ADVICE.get(fault.code, _SERVER_ADVICE)
             ) from error
 
     def close(self) -> None:

@@ -248,7 +248,44 @@ def test_a_source_that_is_not_there(shop: Folder) -> None:
     expect_error(4, "error: ", shop, "load", *arguments)
 
 
+def test_a_source_that_is_not_there_is_found_before_anything_is_created(shop: Folder) -> None:
+    before = sorted(path.name for path in shop.path.iterdir())
+    missing = ("load", "--source", "sqlite:///typo.db", "--contract", "orders.yaml", "--create-tables")
+    for more in ([], ["--dry-run"], ["--target", "sqlite:///other.db"], ["--target", "jsonl:out"]):
+        expect_error(4, "there is no file", shop, *missing, *more)
+    empty_file = shop / "empty.db"
+    empty_file.touch()
+    arguments = ("--source", "sqlite:///empty.db", "--contract", "orders.yaml", "--create-tables")
+    expect_error(4, "app_xml", shop, "load", *arguments)
+    assert empty_file.stat().st_size == 0, "the source, which is the target too, is untouched"
+    empty_file.unlink()
+    assert sorted(path.name for path in shop.path.iterdir()) == before
+
+
+def test_an_existing_target_is_untouched_where_the_source_is_not_there(shop: Folder) -> None:
+    target = shop / "target.db"
+    with sqlite3.connect(target) as connection:
+        connection.execute("CREATE TABLE other (id INTEGER)")
+    connection.close()
+    content = target.read_bytes()
+    arguments = ("--source", "sqlite:///typo.db", "--contract", "orders.yaml", "--create-tables")
+    expect_error(4, "there is no file", shop, "load", *arguments, "--target", "sqlite:///target.db")
+    assert target.read_bytes() == content
+
+
+def test_a_source_that_is_the_target_too_fails_as_the_source(shop: Folder) -> None:
+    arguments = ("--source", NOWHERE, "--contract", "orders.yaml", "--retry-seconds", "0")
+    expect_error(4, "--source are right", shop, "load", *arguments)
+    expect_error(4, "--source are right", shop, "quarantine", "replay", *arguments)
+    assert not (shop / "typo.db").exists()
+    missing = ("--source", "sqlite:///typo.db", "--contract", "orders.yaml")
+    expect_error(4, "there is no file", shop, "quarantine", "replay", *missing)
+
+
 def test_what_cannot_be_opened_is_told_once_with_one_way_out(shop: Folder) -> None:
+    found = expect(4, shop, "load", *SOURCE)
+    assert found.stderr.count("correct the URL") == 1
+    assert "server" not in found.stderr
     stage(shop)
     there = ("load", *SOURCE, "--retry-seconds", "0", "--target")
     found = expect(5, shop, *there, NOWHERE)

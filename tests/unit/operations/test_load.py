@@ -1,0 +1,81 @@
+"""What a load does before it begins."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import threading
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from xml_extractor import Contract, LoadOptions, load
+from xml_extractor.errors import ExitCode, SourceError, StoppedError
+from xml_extractor.operations.signals import StopOnSignals
+from xml_extractor.profiling.summary import LoadSummary
+from xml_extractor.source.reader import SourceReader
+
+CONTRACT = """
+contract: notes
+version: 1
+source: {table: app_xml, key: id, document: body}
+document: {root: Note}
+tables:
+  note: {primary_key: [id], columns: {id: {from: $key, type: int}}}
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    with sqlite3.connect(tmp_path / "source.db") as connection:
+        connection.execute("CREATE TABLE app_xml (id INTEGER PRIMARY KEY, body TEXT)")
+    connection.close()
+    return f"sqlite:///{(tmp_path / 'source.db').as_posix()}"
+
+
+def test_a_load_that_fails_before_it_begins_leaves_figures_too(tmp_path: Path) -> None:
+    failed: list[LoadSummary] = []
+    missing = f"sqlite:///{(tmp_path / 'typo.db').as_posix()}"
+    with pytest.raises(SourceError, match="there is no file"):
+        load(missing, None, Contract.from_text(CONTRACT), on_failure=failed.append)
+    (summary,) = failed
+    assert summary.exit_code is ExitCode.SOURCE_FAILED
+    assert "there is no file" in str(summary.error)
+    assert summary.rows == {"note": 0}
+    assert summary.settings["source"] == missing
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_ends_a_check_of_the_source_that_takes_long(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checking = threading.Event()
+    aborted = threading.Event()
+
+    def check(_: SourceReader) -> None:
+        checking.set()
+        aborted.wait(20)
+
+    def send() -> None:
+        checking.wait(20)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(SourceReader, "check", check)
+    monkeypatch.setattr(SourceReader, "abort", lambda _: aborted.set())
+    threading.Thread(target=send, daemon=True).start()
+    started = monotonic()
+    with StopOnSignals(), pytest.raises(StoppedError):
+        load(source, f"sqlite:///{(tmp_path / 'target.db').as_posix()}", Contract.from_text(CONTRACT))
+    assert monotonic() - started < 10
+    assert aborted.wait(5)
+    assert not (tmp_path / "target.db").exists()
+
+
+def test_the_source_is_checked_once(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[SourceReader] = []
+    check = SourceReader.check
+    monkeypatch.setattr(SourceReader, "check", lambda reader: (checks.append(reader), check(reader))[1])
+    options = LoadOptions(create_tables=True, app_id_start="1")
+    load(source, None, Contract.from_text(CONTRACT), options)
+    assert len(checks) == 1
