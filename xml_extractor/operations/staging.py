@@ -59,14 +59,15 @@ def stage_json(summary: StageSummary) -> dict[str, Any]:
     """Return what staging did as plain data."""
     data = asdict(summary)
     data["refusals"] = [refused._asdict() for refused in summary.refusals]
+    data["refused_files"] = [refused._asdict() for refused in summary.refused_files]
     return data
 
 
 def stage_lines(summary: StageSummary) -> list[str]:
     """Return what staging did, for people."""
     lines = [
-        f"{summary.staged:,} of {summary.documents:,} documents from {summary.files:,} "
-        f"file{'' if summary.files == 1 else 's'} staged"
+        f"{summary.staged:,} of {_count(summary.documents, 'document')} from "
+        f"{_count(summary.files, 'file')} staged"
     ]
     if summary.already_staged:
         lines.append(f"{summary.already_staged:,} were there already")
@@ -80,7 +81,17 @@ def stage_lines(summary: StageSummary) -> list[str]:
         lines += [f"  {item.file}, record {item.record}: {item.reason}" for item in summary.refusals]
         if summary.refused > len(summary.refusals):
             lines.append(f"  and {summary.refused - len(summary.refusals):,} more; the log names each")
+    if summary.files_refused:
+        lines.append(f"{_count(summary.files_refused, 'file')} could not be staged, or not to its end:")
+        lines += [f"  {item.file}: {item.reason}" for item in summary.refused_files]
+        if summary.files_refused > len(summary.refused_files):
+            more = summary.files_refused - len(summary.refused_files)
+            lines.append(f"  and {more:,} more; the log names each")
     return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _some(names: list[str], count: int) -> str:

@@ -6,18 +6,20 @@ import gzip
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from xml_extractor.errors import SourceError, UsageError
+from xml_extractor.errors import LoaderError, SourceError, UsageError
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")  # with members, empty, split
 _IN_FOLDERS: Final = (".xml", ".xml.gz", ".zip")
 _IN_ARCHIVES: Final = (".xml", ".xml.gz")
+
+OnError = Callable[[Path, LoaderError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,15 @@ def _uncompressed(raw: IO[bytes], name: str) -> Iterator[IO[bytes]]:
         yield raw
 
 
-def find_inputs(paths: Sequence[Path]) -> Iterator[InputFile]:
+def find_inputs(paths: Sequence[Path], on_error: OnError | None = None) -> Iterator[InputFile]:
     """Yield the XML files under ``paths``, in the order given; within folders and archives by name.
 
     In a folder, at any depth, these are ``*.xml``, ``*.xml.gz`` and the members of ``*.zip``; in an
     archive ``*.xml`` and ``*.xml.gz``.  A file that is named itself is taken whatever it is called.
+
+    Args:
+        on_error: given each file and folder that cannot be looked into, with the reason, instead of its
+            being raised; the others are yielded all the same.
 
     Raises:
         UsageError: a path does not exist, or a folder or archive holds no XML; a path that does not
@@ -107,35 +113,54 @@ def find_inputs(paths: Sequence[Path]) -> Iterator[InputFile]:
             raise UsageError(f"{path} does not exist: name XML files, folders, zip archives or dumps")
     for path in paths:
         if path.is_dir():
-            yield from _in_folder(path)
+            yield from _in_folder(path, on_error)
         else:
-            yield from _in_file(path)
+            yield from _in_file(path, on_error)
 
 
-def _in_folder(folder: Path) -> Iterator[InputFile]:
-    # Path.rglob passes over folders that it may not read, and nobody would miss what is in them.
-    paths = [
-        Path(parent, name) for parent, _, names in os.walk(folder, onerror=_unreadable) for name in names
-    ]
+def _in_folder(folder: Path, on_error: OnError | None) -> Iterator[InputFile]:
     found = False
+
+    def unreadable(error: OSError) -> None:
+        nonlocal found
+        found = True  # perhaps; what is known is that the folder cannot be read
+        _tell(Path(error.filename), _unreadable(error), on_error)
+
+    # Path.rglob passes over folders that it may not read, and nobody would miss what is in them.
+    paths = [Path(parent, name) for parent, _, names in os.walk(folder, onerror=unreadable) for name in names]
     for path in sorted(paths):
         if path.name.lower().endswith(_IN_FOLDERS) and path.is_file():
             found = True
-            yield from _in_file(path)
+            yield from _in_file(path, on_error)
     if not found:
         raise UsageError(
             f"folder {folder} holds no {', '.join('*' + suffix for suffix in _IN_FOLDERS)} at any depth"
         )
 
 
-def _unreadable(error: OSError) -> None:
-    raise SourceError(
+def _unreadable(error: OSError) -> SourceError:
+    return SourceError(
         f"folder {error.filename} cannot be read: {error.strerror or type(error).__name__}; make it "
         "readable, or name the files themselves"
-    ) from error
+    )
 
 
-def _in_file(path: Path) -> Iterator[InputFile]:
+def _tell(path: Path, error: LoaderError, on_error: OnError | None) -> None:
+    if on_error is None:
+        raise error
+    on_error(path, error)
+
+
+def _in_file(path: Path, on_error: OnError | None) -> Iterator[InputFile]:
+    try:
+        files = _files_of(path)
+    except LoaderError as error:
+        _tell(path, error, on_error)
+    else:
+        yield from files
+
+
+def _files_of(path: Path) -> list[InputFile]:
     try:
         with path.open("rb") as content:
             head = content.read(4)
@@ -146,8 +171,7 @@ def _in_file(path: Path) -> Iterator[InputFile]:
             raise SourceError(
                 f"{path} is not a zip archive, whatever its name says: rename or download it again"
             )
-        yield InputFile(path)
-        return
+        return [InputFile(path)]
     try:
         with zipfile.ZipFile(path) as archive:
             members = sorted(name for name in archive.namelist() if name.lower().endswith(_IN_ARCHIVES))
@@ -157,5 +181,4 @@ def _in_file(path: Path) -> Iterator[InputFile]:
         ) from error
     if not members:
         raise UsageError(f"archive {path} holds no {', '.join('*' + suffix for suffix in _IN_ARCHIVES)}")
-    for member in members:
-        yield InputFile(path, member)
+    return [InputFile(path, member) for member in members]

@@ -23,7 +23,7 @@ from xxhash import xxh3_128_digest
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import parse_type
 from xml_extractor.engines.base import ColumnSpec, Engine, TableSpec
-from xml_extractor.errors import SourceError
+from xml_extractor.errors import LoaderError, SourceError
 from xml_extractor.mapping.records import Key
 from xml_extractor.source.decoding import NotDecodable, decode_document
 from xml_extractor.source.input_files import InputFile, find_inputs
@@ -54,6 +54,13 @@ class Refused(NamedTuple):
     reason: str
 
 
+class RefusedFile(NamedTuple):
+    """A file that could not be read to its end; the records before that place were staged."""
+
+    file: str
+    reason: str
+
+
 @dataclass(slots=True)
 class StageSummary:
     """What staging did.  documents = staged + already_staged + differing + refused."""
@@ -70,11 +77,15 @@ class StageSummary:
     """The first of them (NAMED)."""
     refusals: list[Refused] = field(default_factory=list)
     """The first of them (NAMED)."""
+    files_refused: int = 0
+    """Files that could not be read, or not to their end."""
+    refused_files: list[RefusedFile] = field(default_factory=list)
+    """The first of them (NAMED)."""
 
     @property
     def needs_a_look(self) -> bool:
         """Whether there is anything that the operator should look at."""
-        return bool(self.differing or self.refused)
+        return bool(self.differing or self.refused or self.files_refused)
 
 
 def stage(
@@ -91,16 +102,27 @@ def stage(
     in as it stands, well-formed or not: what cannot be parsed is quarantined when it is loaded.  Any other
     file is a dump and is split.  Without ``stage.record`` each file is one document.
 
+    Where there are several files, one that cannot be read to its end is refused and counted, and the others
+    are staged all the same.
+
     Args:
         batch_documents: documents a transaction.
         progress: called after each transaction with the figures so far.
 
     Raises:
         UsageError: a path does not exist or holds no XML.
-        SourceError: a file cannot be read, a dump is broken, or the database refuses.  What was committed
+        SourceError: the only file cannot be read or is broken, or the database refuses.  What was committed
             before stays; the same call goes on from there.
     """
     summary = StageSummary()
+    unreadable: list[tuple[Path, LoaderError]] = []
+    files = list(find_inputs([Path(path) for path in paths], lambda *refused: unreadable.append(refused)))
+    alone = len(files) + len(unreadable) == 1
+    for path, reason in unreadable:
+        if alone:
+            raise reason
+        summary.files += 1
+        _refuse_file(summary, str(path), reason)
     key_type = staging_key_type(plan)
     finder = KeyFinder(plan, plan.stage.key, key_type) if plan.stage.key is not None else None
     with StagingTable(engine, plan.source, key_type) as table:
@@ -121,16 +143,16 @@ def stage(
                     progress(summary)
 
         try:
-            for file in find_inputs([Path(path) for path in paths]):
+            for file in files:
                 summary.files += 1
-                for document in _documents(file, plan, finder, summary):
+                for document in _documents_of(file, plan, finder, summary, alone=alone):
                     batch.append(document)
                     size += len(document.text)
                     if len(batch) >= batch_documents or size >= BATCH_BYTES:
                         flush()
         except SourceError as error:
             flush()  # what came before the broken place is sound
-            if summary.documents or summary.files > 1:
+            if summary.documents:
                 raise SourceError(
                     f"{error} (documents staged until then: {summary.staged:,}; the rest was not looked at)"
                 ) from error
@@ -147,6 +169,18 @@ class _Document(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------ reading
+
+
+def _documents_of(
+    file: InputFile, plan: Plan, finder: KeyFinder | None, summary: StageSummary, *, alone: bool
+) -> Iterator[_Document]:
+    """Yield the documents of a file; where it is not alone, what is wrong with it ends only this."""
+    try:
+        yield from _documents(file, plan, finder, summary)
+    except SourceError as error:  # of reading: what the database refuses is not raised in here
+        if alone:
+            raise
+        _refuse_file(summary, file.name, error)
 
 
 def _documents(
@@ -180,9 +214,9 @@ def _is_document(root: Root, plan: Plan) -> bool:
 
 
 def _whole_file(file: InputFile, finder: KeyFinder | None, summary: StageSummary) -> Iterator[_Document]:
-    summary.documents += 1
     with file.open() as content:
         data = content.read(MAX_DOCUMENT_BYTES + 1)
+    summary.documents += 1
     if len(data) > MAX_DOCUMENT_BYTES:
         _refuse(summary, file, 1, f"it is larger than {MAX_DOCUMENT_BYTES // 2**20} MiB")
         return
@@ -205,6 +239,16 @@ def _refuse(summary: StageSummary, file: InputFile, record: int, reason: str) ->
     if len(summary.refusals) < NAMED:
         summary.refusals.append(Refused(file.name, record, reason))
     logger.warning("not staged: %s, record %d: %s", file.name, record, reason)
+
+
+def _refuse_file(summary: StageSummary, name: str, error: LoaderError) -> None:
+    reason = str(error)
+    for prefix in (f"{name} ", f"archive {name} ", f"folder {name} "):
+        reason = reason.removeprefix(prefix)
+    summary.files_refused += 1
+    if len(summary.refused_files) < NAMED:
+        summary.refused_files.append(RefusedFile(name, reason))
+    logger.warning("not staged, or not to its end: %s: %s", name, reason)
 
 
 # ------------------------------------------------------------------------------------------ writing

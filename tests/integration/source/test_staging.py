@@ -207,16 +207,60 @@ def test_what_the_database_refuses_is_said_and_not_tried_again(engine: Engine, t
     session.execute("CREATE TABLE app_xml (unlike integer PRIMARY KEY)")
     session.commit()
     session.close()
-    with pytest.raises(SourceError, match="failed to write to app_xml"):  # and not: to begin a transaction
-        stage(engine, plan(), [tmp_path / "a.xml"], batch_documents=1)
+    (tmp_path / "b.xml").write_text('<dump><r id="2"/></dump>')
+    for paths in ([tmp_path / "a.xml"], [tmp_path]):  # the database stops a folder at once too
+        with pytest.raises(SourceError, match="failed to write to app_xml"):  # not: to begin a transaction
+            stage(engine, plan(), paths, batch_documents=1)
 
 
-def test_how_far_it_got_is_said_where_a_file_among_others_stops_it(engine: Engine, tmp_path: Path) -> None:
-    for name, record in (("a", "r"), ("b", "x"), ("c", "r")):
-        (tmp_path / f"{name}.xml").write_text(f'<dump><{record} id="{ord(name)}"/></dump>')
-    with pytest.raises(SourceError, match=r"b\.xml holds no element r .*staged until then: 1;"):
-        stage(engine, plan(), [tmp_path])
-    assert [key for key, _ in rows(engine)] == [97]
+def test_files_that_cannot_be_staged_do_not_stop_the_others(engine: Engine, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in (1, 9):
+        (folder / f"{number}.xml").write_text(f'<dump><r id="{number}"/></dump>')
+    (folder / "2.xml").write_text("<stray><x/></stray>")
+    (folder / "3.xml").write_text('<dump><r id="3"/><r id="4"></dump>')
+    cut = gzip.compress(b"".join(b"%d" % number for number in range(20_000)))
+    (folder / "4.xml.gz").write_bytes(cut[:-20])
+    (folder / "5.xml.gz").write_bytes(b"no gzip")
+    (folder / "6.zip").write_bytes(b"PK\x03\x04 and nothing more")
+    with zipfile.ZipFile(folder / "7.zip", "w") as archive:
+        archive.writestr("a.txt", "no XML")
+    with zipfile.ZipFile(folder / "8.zip", "w") as archive:
+        archive.writestr("a.xml", '<dump><r id="8"/>')
+        archive.writestr("b.xml", '<dump><r id="81"/></dump>')
+    reasons = {
+        "6.zip": "is damaged", "7.zip": "holds no", "2.xml": "holds no element r (its root element is stray)",
+        "3.xml": "is not well-formed at line 1", "4.xml.gz": "ends in the middle",
+        "5.xml.gz": "is not a gzip file", "8.zip!a.xml": "is not well-formed",
+    }  # fmt: skip
+    for paths in ([folder], sorted(folder.iterdir())):
+        summary = stage(engine, plan(), paths)
+        assert [key for key, _ in rows(engine)] == [1, 3, 8, 9, 81]
+        assert {Path(refused.file).name for refused in summary.refused_files} == reasons.keys()
+        for refused in summary.refused_files:
+            assert reasons[Path(refused.file).name] in refused.reason
+        assert (summary.files, summary.files_refused, summary.needs_a_look) == (10, 7, True)
+        assert summary.documents == 5
+        assert sums_hold(summary)
+    assert summary.already_staged == 5
+
+
+def test_a_truncated_document_is_not_counted_as_one(engine: Engine, tmp_path: Path) -> None:
+    """Without a record each file is a document, and read whole."""
+    (tmp_path / "a.xml").write_text("<r/>")
+    (tmp_path / "b.xml.gz").write_bytes(gzip.compress(b"<r>" + bytes(range(65, 90)) * 99 + b"</r>")[:-9])
+    summary = stage(engine, plan(stage=""), [tmp_path])
+    assert (summary.documents, summary.staged, summary.files_refused) == (1, 1, 1)
+    assert sums_hold(summary)
+
+
+def test_a_mistake_among_the_paths_is_found_before_anything_is_staged(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text('<r id="1"/>')
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no"):
+        stage(engine, plan(), [tmp_path / "a.xml", tmp_path / "empty"])
+    assert stage(engine, plan(), [tmp_path / "a.xml"]).staged == 1  # and not: already staged
 
 
 @pytest.mark.parametrize("table", ["Odd Name", "select"])

@@ -387,6 +387,20 @@ def test_staging_what_differs_wants_a_look(shop: Folder) -> None:
     assert "other content" in expect(3, shop, "stage", *SOURCE, "orders.xml").stdout
 
 
+def test_a_folder_with_damaged_files_is_staged_without_them(shop: Folder) -> None:
+    (shop / "in").mkdir()
+    (shop / "in" / "a.xml").write_text("<stray/>", encoding="utf-8")
+    (shop / "in" / "b.xml").write_text(DUMP, encoding="utf-8")
+    found = expect(3, shop, "stage", *SOURCE, "in")
+    assert "3 of 3 documents from 2 files staged" in found.stdout
+    assert "1 file could not be staged, or not to its end:" in found.stdout
+    name = str(Path("in") / "a.xml")
+    assert f"\n  {name}: holds no element Order (its root element is stray)" in found.stdout
+    data = json.loads(expect(3, shop, "stage", *SOURCE, "in", "--json").stdout)
+    assert (data["files_refused"], data["refused_files"][0]["file"]) == (1, name)
+    expect_error(4, "a.xml holds no element Order", shop, "stage", *SOURCE, str(Path("in") / "a.xml"))
+
+
 def test_the_summary_file_and_the_settings_in_it(shop: Folder) -> None:
     stage(shop)
     load(3, shop, "--summary", "out/summary.json", "--workers", "2")

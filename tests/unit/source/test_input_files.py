@@ -85,6 +85,10 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(
     monkeypatch.setattr(os, "scandir", scan)
     with pytest.raises(SourceError, match=r"folder .*shut cannot be read: Permission denied"):
         list(find_inputs([tmp_path]))
+    told: list[tuple[Path, Exception]] = []
+    found = list(find_inputs([tmp_path], lambda path, error: told.append((path, error))))
+    assert [file.path.name for file in found] == ["a.xml"]
+    assert [(path.name, type(error)) for path, error in told] == [("shut", SourceError)]
 
 
 def test_a_gzip_file_that_ends_early(tmp_path: Path) -> None:
