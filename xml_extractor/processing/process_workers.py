@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import pickle
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ class ProcessWorkers:
         """Return what is on the clock of each worker, over all the processes that it has been."""
         return [feeder.clocks() for feeder in self._feeders]
 
+    @property
+    def startup_seconds(self) -> float:
+        """How long it took from the start until the first process could map documents."""
+        return min((feeder.startup_seconds for feeder in self._feeders), default=0.0)
+
     def process_ids(self) -> list[int]:
         """Return the ids of the processes that are running."""
         return [pid for feeder in self._feeders if (pid := feeder.process_id()) is not None]
@@ -110,6 +116,8 @@ class _Feeder:
         self._in_flight: deque[_InFlight] = deque()
         self._again: deque[Chunk] = deque()  # sent before to a process that has died
         self._deaths_alone: dict[Key, int] = {}
+        self.startup_seconds = 0.0  # until the first process was ready
+        self._started = 0.0
         self._clocks = StageClocks()  # of the process that runs
         self._past_clocks = StageClocks()  # of those that have died
         self.thread = threading.Thread(target=self._run, name=f"{self._name}-feeder", daemon=True)
@@ -125,6 +133,7 @@ class _Feeder:
     # ------------------------------------------------------------------------------ the feeder's thread
 
     def _run(self) -> None:
+        self._started = time.perf_counter()
         try:
             self._start_process()
             while self._send_chunks():
@@ -136,7 +145,7 @@ class _Feeder:
             self._state.fail(error)
         finally:
             self._kill()
-            self._close_pipes()
+            self._bury()
 
     def _send_chunks(self) -> bool:
         """Keep the process busy; return False when there is nothing left to do."""
@@ -172,6 +181,7 @@ class _Feeder:
         if isinstance(message, Ready):
             self._ready = True
             self._start_failures = 0
+            self.startup_seconds = self.startup_seconds or time.perf_counter() - self._started
         elif isinstance(message, Failed):
             raise message.error
         elif isinstance(message, Mapped):

@@ -22,6 +22,8 @@ BLOCK_DOCUMENTS = 16
 class ThreadWorkers:
     """N worker threads fed by one fetcher thread.
 
+    ``startup_seconds`` is 0: threads can map as soon as they are made.
+
     Args:
         count: worker threads.
         setup: what a worker needs to know.
@@ -40,6 +42,7 @@ class ThreadWorkers:
         state: PipelineState,
         on_vanished: Callable[[int], None],
     ) -> None:
+        self.startup_seconds = 0.0
         self._queue = queue
         self._state = state
         self._on_vanished = on_vanished

@@ -68,6 +68,7 @@ class LoadSummary:
     rows: dict[str, int]
     loaded_rows: dict[str, int]
     seconds: float  # from the first read to the last commit
+    startup_seconds: float = 0.0  # of these, waited for the first worker process to start
     clocks: StageClocks = field(default_factory=StageClocks)
     insert_ms: Mapping[str, float | int] = field(default_factory=lambda: dict(NO_INSERTS))
     queue: QueueFigures = field(default_factory=QueueFigures)
@@ -149,6 +150,7 @@ class LoadSummary:
             "documents": asdict(self.documents),
             "rows": dict(self.rows),
             "seconds": round(self.seconds, 3),
+            "startup_seconds": round(self.startup_seconds, 3),
             "documents_per_second": round(self.documents_per_second, 1),
             "insert_ms": dict(self.insert_ms),
             "worker_time": self.clocks.shares(),

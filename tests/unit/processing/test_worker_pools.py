@@ -126,14 +126,14 @@ def test_a_document_that_left_the_source_while_it_was_suspected_is_counted(tmp_p
 def test_workers_killed_from_outside_lose_and_repeat_nothing(tmp_path: Path) -> None:
     run = Run("process", FakeSetup(tmp_path, document_seconds=0.002), 1500, workers=2)
     assert isinstance(run.pool, ProcessWorkers)
-    killed = 0
     deadline = time.monotonic() + BOUND_SECONDS
-    while killed < 4 and time.monotonic() < deadline and any(t.is_alive() for t in run.pool.threads):
-        time.sleep(0.4)
-        for process_id in run.pool.process_ids()[:1]:
-            os.kill(process_id, signal.SIGKILL)
-            killed += 1
-    assert killed >= 3
+    # Each kill waits for new records: a process killed before its first word is another case.
+    for number in range(1, 5):
+        while run.queue.depth().now < 200 * number:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process_ids = run.pool.process_ids()
+        os.kill(process_ids[number % len(process_ids)], signal.SIGKILL)
     records = run.records()
     assert sorted_keys(records) == list(range(1, 1501))
     assert all(record.state is State.LOADED for record in records)
