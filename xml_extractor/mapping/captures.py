@@ -13,7 +13,9 @@ short and every attribute access on it would show in the figures.  The members o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from lxml import etree
@@ -31,6 +33,10 @@ Element = etree._Element
 _Handler = Callable[[ScopeFrame, Element], None]
 
 _BLANKS: Final = " \t\r\n"
+_BY_ATTRIBUTE: Final = re.compile(
+    r"""([A-Za-z_][\w.-]*)\[@([A-Za-z_][\w.-]*)=(?:'([^']*)'|"([^"]*)")\](\[1\]|\[last\(\)\])?""", re.ASCII
+)
+"""``Name[@attribute='value']``, then nothing, ``[1]`` or ``[last()]``."""
 
 
 def string_value(element: Element) -> str:
@@ -120,6 +126,8 @@ class ScopeWalker:
     def _add_capture(self, root: _Node, slot: int, capture: Capture) -> None:
         path = capture.path
         if path.is_complex:
+            if self._add_by_attribute(root, slot, capture):
+                return
             self._complex.append(self._complex_capture(slot, capture))
             if capture.pick is Pick.JOIN:
                 self._joins.append((slot, capture.separator))
@@ -140,6 +148,31 @@ class ScopeWalker:
             node.handlers.append(self._attribute_handler(path.attribute or "", store))
         else:
             node.handlers.append(_element_handler(_TAKERS[path.leaf], store))
+
+    def _add_by_attribute(self, root: _Node, slot: int, capture: Capture) -> bool:
+        """Match the commonest of the complex paths in the walk, which costs a tenth of asking for it."""
+        match = _BY_ATTRIBUTE.fullmatch(capture.path.xpath or "")
+        if match is None or capture.path.leaf is not Leaf.TEXT or self._ignore_case:
+            return False
+        name, attribute, place = match[1], match[2], match[5]
+        wanted = match[3] if match[4] is None else match[4]
+        if place is None:
+            store = self._storer(slot, capture)
+            if capture.pick is Pick.JOIN:
+                self._joins.append((slot, capture.separator))
+        elif capture.pick is Pick.JOIN or capture.blank_is_absent:
+            return False
+        else:
+            # One node at most: whatever `pick` says, it is the first or the last that matches.
+            pick = Pick.FIRST if place == "[1]" else Pick.LAST
+            store = self._storer(slot, replace(capture, pick=pick))
+
+        def handle(frame: ScopeFrame, element: Element) -> None:
+            if element.get(attribute) == wanted:
+                store(frame, string_value(element))
+
+        root.descend((name,)).handlers.append(handle)
+        return True
 
     def _only_storer(self, slot: int) -> Callable[[ScopeFrame, str], None]:
         size = self.size
@@ -245,7 +278,7 @@ class ScopeWalker:
         table: dict[str, int | _Handler] = {}
         for name, child in node.children.items():
             handlers = self._node_handlers(child)
-            if child.text_slot is not None and not handlers:
+            if child.text_slot is not None and not handlers and not child.attributes:
                 table[name] = child.text_slot
             else:
                 table[name] = self._node_handler(child, handlers)
@@ -265,21 +298,31 @@ class ScopeWalker:
         return _walker(get, self.size)
 
     def _node_handlers(self, node: _Node) -> list[_Handler]:
-        """List all that is to be done with an element besides taking its text."""
+        """List all that is to be done with an element besides taking its text and attributes."""
         handlers: list[_Handler] = [walker.enterer(slot) for walker, slot in node.scopes]
         inner = self._children_walker(node)
         if inner is not None:
             handlers.append(inner)
-        handlers += [self._attribute_handler(name, self._only_storer(slot)) for name, slot in node.attributes]
         return handlers + node.handlers
 
     def _node_handler(self, node: _Node, handlers: list[_Handler]) -> _Handler:
-        if node.text_slot is not None:
-            handlers = [_element_handler(string_value, self._only_storer(node.text_slot)), *handlers]
-        if len(handlers) == 1:
+        text_slot, attributes, size = node.text_slot, tuple(node.attributes), self.size
+        if len(handlers) == 1 and text_slot is None and not attributes:
             return handlers[0]
 
         def handle_all(frame: ScopeFrame, element: Element) -> None:
+            if text_slot is not None:
+                if frame[text_slot] is None:
+                    frame[text_slot] = string_value(element)
+                else:
+                    mark_several(frame, size, text_slot)
+            for name, slot in attributes:
+                value = element.get(name)
+                if value is not None:
+                    if frame[slot] is None:
+                        frame[slot] = value
+                    else:
+                        mark_several(frame, size, slot)
             for handle in handlers:
                 handle(frame, element)
 
@@ -298,8 +341,8 @@ class ScopeWalker:
         """Return the function that makes the frame of one element of this scope and puts it into the list
         at ``slot`` of its parent's frame."""
         template, place = self.template, self.size + POSITION
-        attributes, walk = self.attributes, self.walk
-        if self.is_recursive or self.has_more or self.text_slot is not None:
+        attributes, walk, text_slot = self.attributes, self.walk, self.text_slot
+        if self.is_recursive or self.has_more:
             return lambda parent, element: self.enter(parent, element, slot)
 
         def enter_plain(parent: ScopeFrame, element: Element) -> None:
@@ -313,6 +356,8 @@ class ScopeWalker:
                 frame[place] = len(siblings)
             for name, attribute_slot in attributes:
                 frame[attribute_slot] = element.get(name)
+            if text_slot is not None:
+                frame[text_slot] = string_value(element)
             if walk is not None:
                 walk(frame, element)
 
@@ -360,8 +405,7 @@ class ScopeWalker:
         for name, slot in self.attributes:
             frame[slot] = element.get(name)
         if self.text_slot is not None:
-            text = element.text
-            frame[self.text_slot] = (text or "") if not len(element) else "".join(element.itertext())  # type: ignore[arg-type]
+            frame[self.text_slot] = string_value(element)
         if self.walk is not None:
             self.walk(frame, element)
         if self.has_more:
