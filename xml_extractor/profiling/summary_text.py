@@ -41,7 +41,7 @@ def summary_text(summary: LoadSummary, *, dry_run: bool = False) -> str:
     if summary.did_work:
         rows = [(table, f"{count:,}") for table, count in summary.rows.items()]
         rows.append(("all tables", f"{sum(summary.rows.values()):,}"))
-        lines += _block("Rows mapped, not written" if dry_run else "Rows", rows)
+        lines += _block(_rows_title(summary, dry_run=dry_run), rows)
         lines += _block("Time", _time_figures(summary))
         lines.append(f"Bottleneck: {summary.bottleneck}")
     lines += remarks(summary, dry_run=dry_run)
@@ -51,23 +51,43 @@ def summary_text(summary: LoadSummary, *, dry_run: bool = False) -> str:
 def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
     """Return the outcome in one sentence."""
     counts = summary.documents
+    loaded = _times(counts.loaded, "document", "documents")
+    done = "mapped" if _is_null(summary) else "loaded"
     if summary.error is not None:
-        return f"Failed after {duration(summary.seconds)}: {counts.loaded:,} documents loaded until then."
+        return f"Failed after {_elapsed(summary.seconds)}: {loaded} {done} until then."
     if summary.stopped_by_signal is not None:
         return (
-            f"Stopped by a signal after {duration(summary.seconds)}: {counts.loaded:,} documents loaded, "
+            f"Stopped by a signal after {_elapsed(summary.seconds)}: {loaded} {done}, "
             f"{counts.unfinished:,} unfinished; run the same command again to go on."
         )
     if dry_run:
-        return f"Dry run: {counts.loaded:,} documents would be loaded; nothing was written."
+        return f"Dry run: {loaded} would be loaded; nothing was written."
     if counts.read == 0:
         return "Nothing to do: the source holds no documents in this range."
     if counts.loaded == 0 and counts.read == counts.already_loaded + counts.quarantined + counts.skipped:
+        already = f"{_times(counts.already_loaded, 'document is', 'documents are')} already loaded."
         if counts.already_loaded == counts.read:
-            return f"Nothing to do: all {counts.read:,} documents are already loaded."
+            return f"Nothing to do: {'all ' if counts.read > 1 else ''}{already}"
         if counts.already_loaded:
-            return f"Nothing new to load: {counts.already_loaded:,} documents are already loaded."
-    return f"Loaded {counts.loaded:,} documents in {duration(summary.seconds)}."
+            return f"Nothing new to load: {already}"
+    if _is_null(summary):
+        return f"Mapped {loaded} in {_elapsed(summary.seconds)}; nothing was written."
+    return f"Loaded {loaded} in {_elapsed(summary.seconds)}."
+
+
+def _is_null(summary: LoadSummary) -> bool:
+    return summary.settings.get("target") == "null:"
+
+
+def _rows_title(summary: LoadSummary, *, dry_run: bool) -> str:
+    return "Rows mapped, not written" if dry_run or _is_null(summary) else "Rows"
+
+
+def _elapsed(seconds: float) -> str:
+    """Return a time span in words; below ten seconds with a decimal, as small loads take less than one."""
+    if seconds < 0.05:
+        return "less than 0.1 s"
+    return f"{seconds:.1f} s" if seconds < 9.95 else duration(seconds)
 
 
 def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
@@ -90,8 +110,8 @@ def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
         lines.append(f"Elements that the contract does not mention, with documents: {shown}{more}.")
     if summary.loaded_under_another_plan:
         lines.append(
-            f"{_times(summary.loaded_under_another_plan, 'document was', 'documents were')} loaded under "
-            "another version of the contract; --on-plan-change reload loads them anew."
+            f"{_times(summary.loaded_under_another_plan, 'document was', 'documents were')} loaded or "
+            "skipped under another version of the contract; --on-plan-change reload settles them anew."
         )
     if summary.documents.quarantined:
         lines.append(_refused(summary, dry_run=dry_run))
@@ -172,7 +192,7 @@ def _print_rich(summary: LoadSummary, console: Console, *, dry_run: bool) -> Non
 
 
 def _print_figures(summary: LoadSummary, console: Console, documents: Table, *, dry_run: bool) -> None:
-    rows = _rich_table("Rows mapped, not written" if dry_run else "Rows")
+    rows = _rich_table(_rows_title(summary, dry_run=dry_run))
     for table, count in summary.rows.items():
         rows.add_row(Text(table), f"{count:,}", style=None if count else "dim")
     rows.add_section()

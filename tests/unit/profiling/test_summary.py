@@ -102,7 +102,7 @@ def test_exit_codes(changes: dict[str, Any], code: int) -> None:
 def test_the_plain_text_is_aligned_and_complete() -> None:
     text = summary_text(summary(peak_memory_bytes=300 * 2**20))
     lines = text.splitlines()
-    assert lines[0] == "Loaded 9,900 documents in 4 s."
+    assert lines[0] == "Loaded 9,900 documents in 4.0 s."
     read, loaded = (
         next(line for line in lines if line.split()[0:1] == [word]) for word in ("read", "loaded")
     )
@@ -128,7 +128,20 @@ def test_the_plain_text_is_aligned_and_complete() -> None:
         ({"error": "gone", "error_code": ExitCode.TARGET_FAILED}, "Failed after"),
         ({"truncated_values": 3}, "3 values were shortened"),
         ({"unknown_elements": {"Extra": 4}}, "Extra (4)"),
-        ({"loaded_under_another_plan": 9}, "--on-plan-change reload"),
+        ({"seconds": 0.31}, "Loaded 9,900 documents in 0.3 s."),
+        ({"seconds": 0.004}, "Loaded 9,900 documents in less than 0.1 s."),
+        ({"seconds": 9.96}, "Loaded 9,900 documents in 10 s."),
+        ({"seconds": 75.4}, "Loaded 9,900 documents in 1 min 15 s."),
+        ({"documents": DocumentCounts(read=1, loaded=1)}, "Loaded 1 document in"),
+        (
+            {"documents": DocumentCounts(read=1, already_loaded=1)},
+            "Nothing to do: 1 document is already loaded",
+        ),
+        (
+            {"loaded_under_another_plan": 9},
+            "9 documents were loaded or skipped under another version of the contract; "
+            "--on-plan-change reload settles them anew.",
+        ),
         ({"retries": 1}, "1 further transaction was needed"),
         ({"notes": ["the target takes one insert thread"]}, "\nThe target takes one insert thread."),
     ],
@@ -147,6 +160,13 @@ def test_a_run_that_finds_nothing_to_do_is_short_about_it() -> None:
     assert "Bottleneck" not in text
     assert "1 document is in quarantine" in text
     assert idle.documents_per_second == 0
+
+
+def test_what_null_counts_was_not_loaded() -> None:
+    text = summary_text(summary(settings={"target": "null:"}))
+    assert text.startswith("Mapped 9,900 documents in 4.0 s; nothing was written.")
+    assert "Rows mapped, not written" in text
+    assert "Loaded" not in text
 
 
 def test_a_dry_run_says_that_nothing_was_written() -> None:
