@@ -413,8 +413,15 @@ def databases(settings: Settings) -> Databases:
     The source is the embedded default where none is named, and the target is the source.
 
     Raises:
-        UsageError: a URL or a password file is wrong.
+        UsageError: a URL or a password file is wrong, or the file is for a database that is not named.
     """
+    for side in ("source", "target"):
+        file = getattr(settings, f"{side}_password_file")
+        if file is not None and getattr(settings, side) is None:
+            raise UsageError(
+                f"{flag(f'{side}_password_file')} {file}: no {flag(side)} is given that it could be for; "
+                "name the database, or leave the file out"
+            )
     source = settings.source
     target = settings.target if settings.target is not None else source
     embedded = embedded_url()

@@ -72,6 +72,15 @@ def _no_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings_module, "checkout", lambda: None)
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_password_file_for_a_database_that_is_not_named(side: str, tmp_path: Path) -> None:
+    other = "target" if side == "source" else "source"
+    for more in ({}, {other: "postgresql://h/d"}):
+        settings = read(tmp_path, {f"{side}_password_file": "nosuch.txt", **more})
+        with pytest.raises(UsageError, match=rf"--{side}-password-file nosuch\.txt: no --{side} is given"):
+            databases(settings)
+
+
 def test_every_setting_is_tested() -> None:
     assert VALUES.keys() == Settings.model_fields.keys()
 
