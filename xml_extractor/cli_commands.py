@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from xml_extractor.cli_output import Output
 from xml_extractor.errors import ExitCode, UsageError
@@ -303,9 +303,14 @@ def quarantine_replay(arguments: argparse.Namespace, settings: Settings, output:
 # ------------------------------------------------------------------------------------------ status
 
 
+INTERRUPTED: Final = "running, or interrupted"
+"""A load that was killed could not write down that it was."""
+
+
 def status(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
     """Show what was loaded."""
     from xml_extractor.operations.status import read_status
+    from xml_extractor.target.base import RunState
 
     found = read_status(_databases(settings).target)
     if arguments.json:
@@ -318,7 +323,7 @@ def status(arguments: argparse.Namespace, settings: Settings, output: Output) ->
         [
             (
                 str(load.run.load_id),
-                load.run.state.value,
+                INTERRUPTED if load.run.state is RunState.RUNNING else load.run.state.value,
                 f"{load.run.contract} v{load.run.contract_version}",
                 load.run.source_name,
                 f"{load.run.started_at:%Y-%m-%d %H:%M:%S}",
@@ -328,6 +333,9 @@ def status(arguments: argparse.Namespace, settings: Settings, output: Output) ->
         ],
         right=("load", "loaded", "quarantined", "skipped"),
     )
+    if any(load.run.state is RunState.RUNNING for load in found.loads):
+        output.line()
+        output.line(f"{INTERRUPTED}: at work now, or killed; the next run of the same command resumes it")
     output.line()
     output.line(", ".join(f"{count:,} {state.value}" for state, count in found.documents.items()))
     if found.quarantine_reasons:

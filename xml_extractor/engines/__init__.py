@@ -44,7 +44,7 @@ def dialect_engine(name: str) -> Engine:
         from xml_extractor.engines.postgresql import PostgresqlEngine
 
         return PostgresqlEngine()
-    raise _unknown(name)
+    raise UsageError(f"--dialect {name!r}: this version writes SQL for {', '.join(_NAMES)}; name one of them")
 
 
 def open_engine(

@@ -76,11 +76,11 @@ class ContractCheck:
         if self.mistakes:
             number = len(self.mistakes)
             return [*lines, f"{self.file}: {number} mistake{'s' if number > 1 else ''}"]
-        columns = sum(self.tables.values())
+        tables, columns = len(self.tables), sum(self.tables.values())
         return [
             *lines,
             f"{self.file}: contract {self.contract} version {self.version} is well: "
-            f"{len(self.tables)} tables, {columns} columns",
+            f"{tables} table{'' if tables == 1 else 's'}, {columns} column{'' if columns == 1 else 's'}",
         ]
 
 
