@@ -7,8 +7,10 @@ no state and may be shared by threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from xml_extractor.contract.plan import Conversion, OnError
 from xml_extractor.contract.types import Family, Value
@@ -80,20 +82,50 @@ def strict_converter(conversion: Conversion) -> Converter:
     if clean is None and look_up is None:
         return by_type
 
+    if look_up is None:
+        assert clean is not None
+        steps = clean
+
+        def clean_and_convert(text: str) -> Value:
+            cleaned = steps(text)
+            return None if cleaned is None else by_type(cleaned)
+
+        if conversion.type.family is Family.BIT:
+            return _at_once(clean_and_convert, conversion, _BIT_WORDS)
+        return clean_and_convert
+    find = look_up
+
     def convert(text: str) -> Value:
         if clean is not None:
             cleaned = clean(text)
             if cleaned is None:
                 return missing
             text = cleaned
-        if look_up is not None:
-            listed = look_up(text)
-            if listed is None:
-                return None
-            text = listed
-        return by_type(text)
+        listed = find(text)
+        return None if listed is None else by_type(listed)
 
-    return convert
+    assert conversion.enum is not None
+    return _at_once(convert, conversion, [code for code, _ in conversion.enum.values])
+
+
+_BIT_WORDS: Final = ("0", "1", "true", "false", *(w for y in ("y", "n", "yes", "no") for w in (y, y.upper())))
+
+
+def _at_once(convert: Converter, conversion: Conversion, texts: Iterable[str]) -> Converter:
+    """Convert the texts that are to be expected now, once; all others when they come."""
+    if any(step.name == "plugin" for step in conversion.apply):
+        return convert  # what a plug-in gives may change
+    known: dict[str, Value] = {}
+    for text in texts:
+        with suppress(ConversionError):
+            known[text] = convert(text)
+    get = known.get
+
+    def convert_quickly(text: str) -> Value:
+        value = get(text)
+        return convert(text) if value is None else value
+
+    return convert_quickly
 
 
 def missing_value(conversion: Conversion) -> Value:

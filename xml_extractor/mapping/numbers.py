@@ -133,13 +133,28 @@ def decimal_fitter(sql_type: SqlType, rounding: Rounding) -> Callable[[Decimal],
     return fit
 
 
+def _plain_decimal(sql_type: SqlType) -> Callable[[str], object]:
+    """Match texts that are a value of the type as they stand: its scale, and surely in its range."""
+    assert sql_type.precision is not None
+    assert sql_type.scale is not None
+    # One digit less than the precision allows: money ends at 922337203685477.5807.
+    whole = sql_type.precision - sql_type.scale - (sql_type.name in MONEY_RANGES)
+    if whole < 1:
+        return re.compile("(?!)").fullmatch
+    fraction = rf"\.[0-9]{{{sql_type.scale}}}" if sql_type.scale else ""
+    return re.compile(f"[0-9]{{1,{whole}}}{fraction}").fullmatch
+
+
 def decimal_converter(sql_type: SqlType, rounding: Rounding) -> Callable[[str], Value]:
     """Convert sign, digits and point, exactly; no exponent, no thousands separator, no currency."""
     fit = decimal_fitter(sql_type, rounding)
     name = str(sql_type)
     matches = _DECIMAL.fullmatch
+    is_plain = _plain_decimal(sql_type)
 
     def convert(text: str) -> Value:
+        if is_plain(text) is not None:
+            return Decimal(text)
         stripped = text.strip(XML_BLANKS)
         if not stripped:
             return None

@@ -76,10 +76,20 @@ def temporal_converter(conversion: Conversion) -> Callable[[str], Value]:
     name = str(sql_type)
     read = _format_reader(conversion.formats, name) if conversion.formats else _iso_reader(sql_type)
     finish = _finisher(conversion)
-    shortcut = None if conversion.formats else _shortcut(sql_type)
+    shortcut = _shortcut(sql_type)
+    if shortcut is not None and conversion.formats:
+        shortcut = _format_shortcut(conversion.formats[0], sql_type, shortcut)
+    takes_utc = sql_type.family is Family.DATETIME and conversion.zone is not None and not conversion.formats
 
     def convert(text: str) -> Value:
         if shortcut is not None and (value := shortcut(text)) is not None:
+            return value
+        if (
+            takes_utc
+            and shortcut is not None
+            and text[-1:] == "Z"
+            and (value := shortcut(text[:-1])) is not None
+        ):
             return value
         stripped = text.strip(XML_BLANKS)
         if not stripped:
@@ -120,14 +130,13 @@ def _shortcut(sql_type: SqlType) -> Callable[[str], str | None] | None:
             if len(given) > digits or fraction[0] != "." or not (given.isdigit() and given.isascii()):
                 return None
             fraction += tail[len(fraction) :]
-        day, time = text[:10], text[11:19]
-        if _plain_date(day) is None:
+        if text[4] != "-" or text[7] != "-":
             return None
         try:
-            datetime.fromisoformat(f"{day}T{time}")
+            datetime.fromisoformat(text[:19])
         except ValueError:
             return None
-        return f"{day} {time}{fraction}"
+        return f"{text[:10]} {text[11:19]}{fraction}"
 
     return plain_date_time
 
@@ -140,6 +149,54 @@ def _plain_date(text: str) -> str | None:
     except ValueError:
         return None
     return text
+
+
+def _format_shortcut(
+    form: str, sql_type: SqlType, plain: Callable[[str], str | None]
+) -> Callable[[str], str | None] | None:
+    """Return the quick way for a format of year, month, day and perhaps a time, all in their full width.
+
+    Texts with all their digits have one reading: ``plain``, the quick way of ISO texts, checks it.
+    """
+    order, pattern, rebuilt = "", "", ""
+    for directive, blanks, words in _FORMAT_PART.findall(form):
+        order += directive
+        pattern += ("([0-9]{4})" if directive == "Y" else "([0-9]{2})") if directive else ""
+        pattern += re.escape(blanks + words)
+        rebuilt += (f"%{directive}" if directive else "") + blanks + words
+    wanted = ["Ymd"] if sql_type.family is Family.DATE else ["Ymd", "YmdHMS"]
+    if sorted(order) not in map(sorted, wanted) or rebuilt != form or form != form.strip():
+        return None
+    if _OTHER_DIGIT.search(form) is not None:
+        return None
+    matches = re.compile(pattern).fullmatch
+    year, month, day = (order.index(directive) + 1 for directive in "Ymd")
+    if sql_type.family is Family.DATE:
+
+        def read_date(text: str) -> str | None:
+            match = matches(text)
+            return None if match is None else plain(f"{match[year]}-{match[month]}-{match[day]}")
+
+        return read_date
+    if len(order) == len("Ymd"):
+        time = "00:00:00"
+
+        def read_midnight(text: str) -> str | None:
+            match = matches(text)
+            return None if match is None else plain(f"{match[year]}-{match[month]}-{match[day]} {time}")
+
+        return read_midnight
+    hour, minute, second = (order.index(directive) + 1 for directive in "HMS")
+
+    def read_moment(text: str) -> str | None:
+        match = matches(text)
+        if match is None:
+            return None
+        return plain(
+            f"{match[year]}-{match[month]}-{match[day]} {match[hour]}:{match[minute]}:{match[second]}"
+        )
+
+    return read_moment
 
 
 # ------------------------------------------------------------------------------------------ reading
