@@ -168,6 +168,11 @@ def _moment_to_moment(source: SqlType, target: SqlType) -> Converter:
         read = temporal.reader(source)
         base = temporal.EPOCH_1900 if source.family is Family.TIME else 0
         return lambda value: write_offset(read(value) + base, 0)
+    if source.family is Family.DATETIME and target.family is Family.DATE:
+        return lambda value: value[:10]
+    if source.family is Family.DATE and target.name == "datetime2":
+        midnight = f" {temporal.time_text(0, target.scale or 0)}"
+        return lambda value: value + midnight
     read, write = temporal.reader(source), temporal.writer(target)
     if source.family is Family.TIME and target.family is not Family.TIME:
         return lambda value: write(read(value) + temporal.EPOCH_1900)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from xml_extractor.contract.types import Family, SqlType
@@ -22,6 +23,7 @@ END_OF_TIME: Final = date.max.toordinal() * TICKS_PER_DAY  # the first tick afte
 EPOCH_1900: Final = (date(1900, 1, 1).toordinal() - 1) * TICKS_PER_DAY
 _DATETIME_START: Final = (date(1753, 1, 1).toordinal() - 1) * TICKS_PER_DAY
 _SMALLDATETIME_END: Final = date(2079, 6, 6).toordinal() * TICKS_PER_DAY
+_REMEMBERED: Final = 1024  # texts read lately: several expressions of a row and its child rows read one date
 
 
 def out_of_range(what: str) -> EvaluationError:
@@ -32,6 +34,7 @@ def out_of_range(what: str) -> EvaluationError:
 # ------------------------------------------------------------------------------------------ reading
 
 
+@lru_cache(_REMEMBERED)
 def date_ticks(text: str) -> int:
     """``YYYY-MM-DD…`` to ticks at its midnight."""
     return (date.fromisoformat(text[:10]).toordinal() - 1) * TICKS_PER_DAY
@@ -48,6 +51,7 @@ def time_ticks(text: str) -> int:
     )
 
 
+@lru_cache(_REMEMBERED)
 def datetime_ticks(text: str) -> int:
     """``YYYY-MM-DD HH:MM:SS[.f…]`` to ticks."""
     return date_ticks(text) + time_ticks(text[11:])
@@ -71,12 +75,13 @@ def utc_ticks(text: str) -> int:
 
 def reader(type_: SqlType) -> Callable[[str], int]:
     """The function from canonical text to ticks; local ones for datetimeoffset."""
-    return {
+    readers: dict[Family, Callable[[str], int]] = {
         Family.DATE: date_ticks,
         Family.TIME: time_ticks,
         Family.DATETIME: datetime_ticks,
         Family.DATETIMEOFFSET: local_ticks,
-    }[type_.family]
+    }
+    return readers[type_.family]
 
 
 # ------------------------------------------------------------------------------------------ writing
