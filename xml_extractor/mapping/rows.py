@@ -105,10 +105,13 @@ class TableRows:
             counted=self._counted,
             bare=not self._has_children and table.unique is None,
         )
-        only = self._shared[0].column if len(self._shared) == 1 else None
-        self._parent_only = None
-        if only is not None and only.source.kind is SourceKind.PARENT and only.default is None:
-            self._parent_only = only.source.parent_column
+        parents = [
+            c.column.source.parent_column
+            for c in self._shared
+            if c.column.source.kind is SourceKind.PARENT and c.default is None
+        ]
+        self._parents = [place for place in parents if place is not None]
+        self._only_parents = len(self._parents) == len(self._shared)
 
     def make(self, frames: Sequence[ScopeFrame], context: DocumentContext) -> list[Any]:
         """Return the rows kept of those that the frames below one parent row give, in document order.
@@ -138,8 +141,8 @@ class TableRows:
 
     def _shared_values(self, context: DocumentContext, parent_row: Sequence[Value]) -> list[Value]:
         """Compute the values that all rows below one parent row have in common."""
-        if len(self._shared) == 1 and self._parent_only is not None:
-            return [parent_row[self._parent_only]]
+        if self._only_parents:
+            return [parent_row[place] for place in self._parents]
         row = RowContext(context, _NO_FRAME, 0, parent_row, [])
         values = []
         for compiled in self._shared:
