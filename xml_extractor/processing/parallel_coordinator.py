@@ -103,6 +103,7 @@ class ParallelCoordinator:
         most = target.max_insert_threads
         self._insert_threads = options.insert_threads if most is None else min(options.insert_threads, most)
         self._worker_clocks: Callable[[], list[StageClocks]] = list
+        self._startup_seconds: Callable[[], float] = float
         self._notes: list[str] = []
         self._started = 0.0
         self._pending: PendingKeys | GivenKeys | None = None
@@ -220,6 +221,7 @@ class ParallelCoordinator:
             options.workers, self._setup, channel, self._queue, state, self._counts.add_vanished
         )
         self._worker_clocks = workers.clocks
+        self._startup_seconds = lambda: workers.startup_seconds
         limits = BatchLimits(options.batch_size, options.batch_bytes, options.batch_seconds)
         inserters = [
             DatabaseInsertThread(
@@ -364,6 +366,7 @@ class ParallelCoordinator:
             rows=dict(counts.rows),
             loaded_rows=dict(counts.loaded_rows),
             seconds=ended - self._started,
+            startup_seconds=self._startup_seconds(),
             clocks=clocks,
             insert_ms=counts.latency.milliseconds(),
             queue=QueueFigures(depth.maximum, round(depth.mean, 1), depth.capacity),
