@@ -102,7 +102,7 @@ def decimal_range(type_: SqlType) -> tuple[Decimal, Decimal]:
         return MONEY_RANGES[type_.name]
     scale = type_.scale or 0
     limit = Decimal(10 ** (type_.precision or 0) - 1).scaleb(-scale, DECIMALS)
-    return -limit, limit
+    return limit.copy_negate(), limit  # not -limit: that rounds to the 28 digits of the thread's own context
 
 
 def integer_checker(target: SqlType) -> Callable[[int], int]:

@@ -9,7 +9,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit.expressions.support import ENVIRONMENT, truth_of, value_of
@@ -117,6 +117,11 @@ def decimals(draw: st.DrawFn) -> tuple[SqlType, Decimal]:
 
 
 @given(st.sampled_from("+-*/%"), decimals(), decimals())
+@example(
+    "+",  # rounded up to one unit beyond the result's range
+    (decimal_type(33, 0), Decimal("-" + "9" * 33)),
+    (decimal_type(33, 33), Decimal("-0.999995000000000000000000000000000")),
+)
 def test_decimal_arithmetic(
     operator: str, left: tuple[SqlType, Decimal], right: tuple[SqlType, Decimal]
 ) -> None:
