@@ -8,8 +8,8 @@ from typing import Final
 import psutil
 
 SAMPLE_SECONDS: Final = 2.0
-"""Between two samples.  One makes the kernel add up every page of every process (a millisecond for a process
-of 100 MB, more for larger ones) and go through all processes for the children; that is taken from the load."""
+"""Between two samples.  One makes the kernel add up every page of every process (a millisecond for one of
+100 MB, more for larger ones) and go through all processes for the children: time taken from the load."""
 
 FIRST_SAMPLE_SECONDS: Final = 0.5
 """Before the first of them: a load of a second or two is to be sampled while its workers are there."""
