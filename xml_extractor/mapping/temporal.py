@@ -79,17 +79,11 @@ def temporal_converter(conversion: Conversion) -> Callable[[str], Value]:
     shortcut = _shortcut(sql_type)
     if shortcut is not None and conversion.formats:
         shortcut = _format_shortcut(conversion.formats[0], sql_type, shortcut)
-    takes_utc = sql_type.family is Family.DATETIME and conversion.zone is not None and not conversion.formats
+    if shortcut is not None and not conversion.formats and sql_type.name == "datetime2":
+        shortcut = _with_zone(shortcut, conversion.zone)
 
     def convert(text: str) -> Value:
         if shortcut is not None and (value := shortcut(text)) is not None:
-            return value
-        if (
-            takes_utc
-            and shortcut is not None
-            and text[-1:] == "Z"
-            and (value := shortcut(text[:-1])) is not None
-        ):
             return value
         stripped = text.strip(XML_BLANKS)
         if not stripped:
@@ -149,6 +143,26 @@ def _plain_date(text: str) -> str | None:
     except ValueError:
         return None
     return text
+
+
+def _with_zone(plain: Callable[[str], str | None], rule: str | None) -> Callable[[str], str | None]:
+    """Let the quick way take a zone too, where the column says what to do with it."""
+    if rule is None:
+        return plain
+
+    def plain_or_with_zone(text: str) -> str | None:
+        if text[-3:-2] != ":" or text[-6:-5] not in ("+", "-"):
+            return plain(text[:-1] if text[-1:] == "Z" else text)
+        offset, local = offset_minutes(text[-6:]), plain(text[:-6])
+        if offset is None or local is None or rule == "drop":
+            return None if offset is None else local
+        try:
+            moment = datetime.fromisoformat(local[:19]) - timedelta(minutes=offset)
+        except OverflowError:
+            return None
+        return moment.isoformat(sep=" ") + local[19:]
+
+    return plain_or_with_zone
 
 
 def _format_shortcut(
