@@ -14,7 +14,7 @@ from xml_extractor.processing.worker_setup import WorkerSetup
 SAMPLE_DOCUMENTS = 200
 """The most documents that are timed."""
 
-TRIAL_SECONDS = 0.25
+TRIAL_SECONDS = 0.1
 """How long each of the two timings may take."""
 
 WORTH_PROCESSES_SECONDS = 2.0
