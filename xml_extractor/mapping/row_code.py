@@ -91,7 +91,8 @@ def row_maker(
         bare: return bare tuples.
     """
     by_index = {compiled.index: compiled for compiled in columns}
-    if counted is not None and any(by_index[i].default is not None for i in counted if i in by_index):
+    filled_in = {i for i, c in by_index.items() if c.default is not None or c.missing is not None}
+    if counted is not None and not filled_in.isdisjoint(counted):
         return None  # only the careful way tells a default from a value
     code = _Code()
     code.add(0, "def make_rows(frames, shared, expressions):")

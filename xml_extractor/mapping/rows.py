@@ -16,6 +16,7 @@ from xml_extractor.contract.plan import OnError, Plan, SourceKind, Table
 from xml_extractor.contract.types import Value
 from xml_extractor.mapping.captures import SEVERAL, ScopeFrame
 from xml_extractor.mapping.columns import (
+    CompiledColumn,
     DocumentContext,
     RowContext,
     compile_column,
@@ -203,7 +204,8 @@ class TableRows:
             if is_lost or not unreliable.isdisjoint(compiled.columns):
                 unreliable.add(index)
             if value is not None:
-                is_empty = is_empty and not self._counts(index)
+                if self._counts(index) and not _only_missing(compiled, frame):
+                    is_empty = False
             elif index not in unreliable:
                 value = compiled.default
                 if value is not None and column.default_makes_row:
@@ -395,6 +397,14 @@ def _is_never_null(plan: Plan, table: Table, index: int) -> bool:
         assert source.parent_column is not None
         return not plan.tables[table.parent].columns[source.parent_column].nullable
     return source.kind is SourceKind.POSITION
+
+
+def _only_missing(compiled: CompiledColumn, frame: ScopeFrame) -> bool:
+    """Whether a value is nothing but what an enum puts where the document has nothing: a default too."""
+    if compiled.missing is None:
+        return False
+    texts = (frame[capture] for capture in compiled.captures)
+    return not any(text and text.strip(XML_BLANKS) for text in texts)
 
 
 def _counted_columns(table: Table) -> frozenset[int]:

@@ -439,6 +439,14 @@ def test_drop_empty(default: str, expected: list[object]) -> None:
     assert map_document(plan_of(EMPTY.replace("DEFAULT", default)), content)["c"] == expected
 
 
+def test_what_an_enum_puts_where_nothing_is_does_not_keep_a_row() -> None:
+    contract = EMPTY.replace("type: int, DEFAULT", "type: int, enum: e")
+    content = "<r><c/><c a='v'/><c><b> </b></c><c><b>none</b></c></r>"
+    head = "document: {root: /r}\nenums: {e: {values: {none: 0}, missing: 0}}"
+    found = map_document(plan_of(contract, head), content)["c"]
+    assert found == [(1, 2, "x", "v", 0), (1, 4, "x", None, 0)]
+
+
 RECURSIVE = """
     t:
       primary_key: [id]
