@@ -123,6 +123,29 @@ def test_a_signal_drains_and_the_next_run_completes(
 
 
 @POSIX
+def test_ctrl_c_while_worker_processes_start_shows_no_traceback(
+    sqlite_url: str, source_url: str, tmp_path: Path
+) -> None:
+    """A terminal's Ctrl-C goes to all its processes, those that are just starting among them."""
+    arguments = ["--source", source_url, "--target", sqlite_url, "--create-tables", "--executor", "process"]
+    program = Program(*arguments, "--workers", 4, folder=tmp_path)
+    parent = psutil.Process(program.process.pid)
+    seen: set[int] = set()
+    deadline = time.monotonic() + 60
+    while len(seen) < 4 and time.monotonic() < deadline and program.process.poll() is None:
+        for child in parent.children(recursive=True):
+            if child.pid not in seen:
+                seen.add(child.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.send_signal(signal.SIGINT)
+        time.sleep(0.005)
+    assert len(seen) >= 4
+    assert program.wait() == 3, program.errors
+    assert "Traceback" not in program.errors
+    assert "died" not in program.errors
+
+
+@POSIX
 def test_a_second_signal_stops_at_once(
     postgresql_proxy: tuple[TcpProxy, str], source_url: str, tmp_path: Path, postgresql_url: str
 ) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
+import signal
 import threading
 import time
 from collections import deque
@@ -134,6 +135,7 @@ class _Feeder:
 
     def _run(self) -> None:
         self._started = time.perf_counter()
+        _block_signals()
         try:
             self._start_process()
             while self._send_chunks():
@@ -326,6 +328,22 @@ class _Feeder:
         process = self._process
         if process is not None and process.is_alive():
             process.kill()
+
+
+def _block_signals() -> None:
+    """Keep signals that stop a load from this thread, and so from the processes that it starts.
+
+    A Ctrl-C reaches all processes of the terminal, and would end with a traceback those that are just
+    starting and cannot have said yet that they leave signals to the parent.  Where threads have no signal
+    masks (Windows), that moment remains.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        from multiprocessing import resource_tracker
+
+        # The helper process of multiprocessing is started with the first worker, and starting it clears
+        # the mask again; so it has to be there before.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def _part(chunk: Chunk, keys: Sequence[Key]) -> Chunk:
