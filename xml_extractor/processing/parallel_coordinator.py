@@ -354,6 +354,8 @@ class ParallelCoordinator:
         counts = self._counts
         depth = self._queue.depth()
         clocks = sum(self._worker_clocks(), StageClocks())
+        if not clocks.parse and not clocks.map:
+            clocks = StageClocks()  # nothing was done: to have waited for it says nothing
         documents = self._documents()
         done = counts.documents()
         serial = self._choice.executor == ExecutorSetting.SERIAL.value

@@ -308,3 +308,14 @@ def test_auto_judges_by_all_that_is_pending_not_by_the_first_page(
     monkeypatch.setattr("xml_extractor.processing.parallel_coordinator.LOOK_AHEAD_DOCUMENTS", 100)
     coordinator(source, plan, MemoryTarget(), executor="auto").run()
     assert seen == [DOCUMENTS]
+
+
+@EXECUTORS
+def test_where_nothing_is_pending_the_clocks_say_nothing(executor: str, source: Engine, plan: Plan) -> None:
+    session = source.connect(write=True, application="tests")
+    session.execute("DELETE FROM app_xml")
+    session.close()
+    summary = coordinator(source, plan, MemoryTarget(), executor=executor).run()
+    assert summary.documents.read == 0
+    assert set(summary.clocks.shares().values()) == {0.0}
+    assert summary.clocks.seconds == 0
