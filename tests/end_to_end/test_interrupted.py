@@ -184,7 +184,10 @@ def postgresql_proxy(postgresql_url: str) -> Iterator[tuple[TcpProxy, str]]:
     parsed = make_url(postgresql_url)
     host = parsed.host or parsed.query.get("host")
     if not isinstance(host, str) or host.startswith("/"):
-        pytest.skip("the server listens on a socket only, which no TCP proxy can reach")
+        reason = "the server listens on a socket only, which no TCP proxy can reach"
+        if os.environ.get("CI"):  # law 6 would go untested
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
     proxy = TcpProxy(host, parsed.port or 5432)
     url = parsed.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
     yield proxy, url
@@ -238,8 +241,9 @@ def test_connections_cut_again_and_again_cost_nothing(
 
 
 def test_a_stalled_target_is_given_up(
-    postgresql_proxy: tuple[TcpProxy, str], postgresql_url: str, source_url: str, tmp_path: Path
-) -> None:
+    postgresql_proxy: tuple[TcpProxy, str], postgresql_url: str, source_url: str, contract: Contract,
+    tmp_path: Path, undisturbed: tuple[Tables, dict[str, str]],
+) -> None:  # fmt: skip
     proxy, url = postgresql_proxy
     program = Program(
         "--source", source_url, "--target", url, "--create-tables", "--batch-size", 50,
@@ -248,6 +252,10 @@ def test_a_stalled_target_is_given_up(
     wait_until_committed(program, postgresql_url, 50)
     proxy.stall()
     assert program.wait(60) == 5, program.errors
+    assert committed(postgresql_url) < DOCUMENTS, "the stall came too late to prove anything"
+    second = run_program("--source", source_url, "--target", postgresql_url, folder=tmp_path)
+    assert second.process.returncode == 3, second.errors
+    expect_whole(postgresql_url, contract, undisturbed)
 
 
 def test_750_documents_under_load(

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TEXTS = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ""}
-HOME = re.compile(r"(?<![\w.:/])(/home/\w+|/Users/\w+|/opt/\w+|/tmp/\w+)(?=[/\s\"'`)]|$)")
+HOME = re.compile(r"(?<![\w.:/])(/(?:home|Users|opt|tmp)/\w+)(?=[/\s\"'`)]|$)")
 
 
 def name(page: Path) -> str:

@@ -110,6 +110,13 @@ def test_the_byte_bound_blocks_too() -> None:
     producer.finish()
 
 
+def test_what_is_taken_gives_its_bytes_back() -> None:
+    queue = InsertQueue(PipelineState(), 100, 100)
+    queue.put([record(1, 60)])
+    queue.take_batch(BatchLimits(1, 10**6, LONG_SECONDS))
+    assert not Caller(lambda: queue.put([record(2, 60), record(3, 40)])).still_waits()
+
+
 def test_a_dead_consumer_wakes_its_producers() -> None:
     state = PipelineState()
     queue = InsertQueue(state, 1, 10**6)

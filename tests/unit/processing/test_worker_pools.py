@@ -103,6 +103,12 @@ def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path) -> None:
     assert all(record.state is State.LOADED for record in records)
 
 
+def test_what_came_back_before_a_worker_died_is_not_sent_again(tmp_path: Path) -> None:
+    """Records come back in blocks: the first two of this chunk are in when its process dies."""
+    run = Run("process", FakeSetup(tmp_path, deadly_once=frozenset({40})), 64, workers=1, chunk=64)
+    assert sorted_keys(run.records()) == list(range(1, 65))
+
+
 def test_a_document_that_kills_workers_is_quarantined_and_no_other_is(tmp_path: Path) -> None:
     run = Run("process", FakeSetup(tmp_path, deadly=frozenset({7, 23})), 60)
     records = run.records()
@@ -144,6 +150,20 @@ def test_processes_that_cannot_start_end_the_pipeline(tmp_path: Path) -> None:
     run.join()
     assert isinstance(run.state.failure, WorkerError)
     assert "--executor thread" in str(run.state.failure)
+
+
+def test_the_end_of_the_pipeline_ends_a_worker_that_is_busy_with_a_document(tmp_path: Path) -> None:
+    run = Run("process", FakeSetup(tmp_path, document_seconds=BOUND_SECONDS), 1, workers=1)
+    assert isinstance(run.pool, ProcessWorkers)
+    deadline = time.monotonic() + BOUND_SECONDS
+    while run.pool.startup_seconds == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    started = time.monotonic()
+    run.state.abort()
+    run.join()
+    assert time.monotonic() - started < 8
+    assert run.pool.process_ids() == []
 
 
 @pytest.mark.parametrize("pool", POOLS)
