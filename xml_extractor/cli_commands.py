@@ -118,7 +118,7 @@ def stage(arguments: argparse.Namespace, settings: Settings, output: Output) -> 
     with StopOnSignals():
         summary = staging.stage_files(
             where, find_contract(settings.contract), arguments.paths,
-            statement_seconds=settings.statement_seconds,
+            settings.options(),
         )  # fmt: skip
     if arguments.json:
         output.json(staging.stage_json(summary))
@@ -138,7 +138,7 @@ def sample(arguments: argparse.Namespace, settings: Settings, output: Output) ->
     with StopOnSignals():
         added = staging.write_sample(
             where, find_contract(settings.contract), arguments.documents, arguments.seed,
-            statement_seconds=settings.statement_seconds,
+            settings.options(),
         )  # fmt: skip
     if arguments.json:
         output.json({"documents": arguments.documents, "added": added, "seed": arguments.seed})
@@ -201,9 +201,7 @@ def quarantine_list(arguments: argparse.Namespace, settings: Settings, output: O
     from xml_extractor.operations.quarantine import QuarantineFilter, count_quarantined, list_quarantined
 
     wanted = QuarantineFilter(code=arguments.code, stage=arguments.stage, keys=tuple(arguments.key))
-    with Bookkeeping(
-        _databases(settings).target, statement_seconds=settings.statement_seconds
-    ) as bookkeeping:
+    with Bookkeeping(_databases(settings).target, settings.options()) as bookkeeping:
         total = count_quarantined(bookkeeping, wanted)
         documents = list_quarantined(bookkeeping, wanted, arguments.first)
     if arguments.json:
@@ -241,9 +239,7 @@ def quarantine_show(arguments: argparse.Namespace, settings: Settings, output: O
     from xml_extractor.operations.bookkeeping import Bookkeeping
     from xml_extractor.operations.quarantine import QuarantineFilter, list_quarantined
 
-    with Bookkeeping(
-        _databases(settings).target, statement_seconds=settings.statement_seconds
-    ) as bookkeeping:
+    with Bookkeeping(_databases(settings).target, settings.options()) as bookkeeping:
         documents = list_quarantined(bookkeeping, QuarantineFilter(keys=(arguments.key,)))
     if not documents:
         raise UsageError(
@@ -270,7 +266,9 @@ def _document_text(key: str, settings: Settings) -> str:
     from xml_extractor.operations.contracts import find_contract
     from xml_extractor.operations.quarantine import source_document
 
-    return source_document(_databases(settings).source, find_contract(settings.contract), key)
+    return source_document(
+        _databases(settings).source, find_contract(settings.contract), key, settings.options()
+    )
 
 
 def quarantine_replay(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
@@ -289,7 +287,7 @@ def quarantine_replay(arguments: argparse.Namespace, settings: Settings, output:
         code=arguments.code, stage=arguments.stage, keys=tuple(arguments.key),
         contract=contract.plan.contract, source_name=name,
     )  # fmt: skip
-    with Bookkeeping(where.target, statement_seconds=settings.statement_seconds) as bookkeeping:
+    with Bookkeeping(where.target, options) as bookkeeping:
         keys = quarantined_keys(bookkeeping, wanted, source_name=name, contract=contract.plan.contract)
     if not keys:
         output.say(
@@ -312,7 +310,7 @@ def status(arguments: argparse.Namespace, settings: Settings, output: Output) ->
     from xml_extractor.operations.status import read_status
     from xml_extractor.target.base import RunState
 
-    found = read_status(_databases(settings).target)
+    found = read_status(_databases(settings).target, settings.options())
     if arguments.json:
         output.json(found.to_json())
         return ExitCode.OK

@@ -48,6 +48,16 @@ class OnPlanChange(StrEnum):
     RELOAD = "reload"
 
 
+class InsertPath(StrEnum):
+    """What ``--insert-path`` offers."""
+
+    AUTO = "auto"
+    BULKCOPY = "bulkcopy"
+    OPENJSON = "openjson"
+    FAST_EXECUTEMANY = "fast-executemany"
+    EXECUTEMANY = "executemany"
+
+
 class LogLevel(StrEnum):
     """What ``--log-level`` offers."""
 
@@ -92,6 +102,37 @@ class LoadOptions(BaseModel):
     )
     statement_seconds: float = Field(
         default=60.0, gt=0, le=86_400, description="how long a statement may go without an answer"
+    )
+    connect_seconds: float = Field(
+        default=8.0, gt=0, le=3600, description="how long a server may take to accept a connection"
+    )
+    lock_timeout: float | None = Field(
+        default=None, gt=0, le=86_400,
+        description="how long a statement waits for another session's lock before it is tried again "
+        "(default: as long as a statement may take)",
+    )  # fmt: skip
+    target_schema: str | None = Field(
+        default=None, min_length=1, max_length=128,
+        description="schema of the target's tables that are named without one, the loader's own included",
+    )  # fmt: skip
+    insert_path: InsertPath = Field(
+        default=InsertPath.AUTO,
+        description="SQL Server: the way in; auto takes the fastest that the server serves rightly",
+    )
+    avoid_lock_escalation: bool = Field(
+        default=False,
+        description="SQL Server: keep each statement below the rows at which it would lock a whole table",
+    )
+    read_only_intent: bool = Field(
+        default=False,
+        description="SQL Server: read the source with read-only intent, as a readable secondary asks for",
+    )
+    snapshot: bool = Field(
+        default=False,
+        description="SQL Server: read the source under snapshot isolation, so that nobody waits for anybody",
+    )
+    throttle: float | None = Field(
+        default=None, gt=0, description="dispatch at most so many documents per second (a number; may be 0.5)"
     )
     batch_bytes: ByteSize = Field(
         default=ByteSize(32 * _MEBIBYTE), ge=1, description="a batch closes at this size, such as 32MiB"

@@ -29,7 +29,7 @@ import support
 from xml_extractor.contract import read_contract
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import TimeLimits
+from xml_extractor.engines.base import EngineOptions, TimeLimits
 from xml_extractor.mapping.records import DocumentRecord
 from xml_extractor.processing.document_fetcher import FetchedDocuments
 from xml_extractor.processing.executor_choice import available_cores
@@ -251,7 +251,7 @@ def measure_halves(
     """Produce and insert by turns, a batch at a time, on this thread, with the product's own parts."""
     options = LoadOptions.model_validate({"batch_size": BATCH_SIZE})
     limits = TimeLimits(statement_seconds=options.statement_seconds)
-    opened = open_target(target, limits=limits, retry_seconds=options.retry_seconds)
+    opened = open_target(target, options=EngineOptions(limits), retry_seconds=options.retry_seconds)
     handle = opened.prepare(
         plan,
         source_name="benchmark",
@@ -262,10 +262,10 @@ def measure_halves(
         settings={},
     )
     setup = WorkerSetup(
-        source=open_engine(source, limits=limits),
+        source=open_engine(source, options=EngineOptions(limits)),
         plan=plan,
         load_started_at=handle.started_at,
-        encoder=opened.encoder(plan),
+        encoder=handle.encoder,
         needs_hash=opened.needs_hash,
         retry_seconds=options.retry_seconds,
     )

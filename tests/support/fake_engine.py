@@ -6,13 +6,13 @@ It wraps another engine and calls a hook before and after every call of a sessio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import SqlType
-from xml_extractor.engines.base import Engine, Fault, FaultKind, RowEncoder, Session, TableSpec
+from xml_extractor.engines.base import Engine, Fault, FaultKind, Finding, RowEncoder, Session, TableSpec
 from xml_extractor.mapping.records import Key, SourceDocument
 
 
@@ -109,6 +109,12 @@ class FakeEngine(Engine):
     def encoder(self, plan: Plan) -> RowEncoder:
         return self.inner.encoder(plan)
 
+    def examine_source(self, session: Session, source: SourcePlan) -> Iterator[Finding]:
+        return self.inner.examine_source(session.inner, source)  # type: ignore[attr-defined]
+
+    def examine_target(self, session: Session, plan: Plan, tables: Sequence[TableSpec]) -> Iterator[Finding]:
+        return self.inner.examine_target(session.inner, plan, tables)  # type: ignore[attr-defined]
+
     def staging_statements(self, source: SourcePlan, key_type: SqlType) -> list[str]:
         return self.inner.staging_statements(source, key_type)
 
@@ -119,6 +125,9 @@ class FakeSession(Session):
     def __init__(self, engine: FakeEngine, inner: Session) -> None:
         self.engine = engine
         self.inner = inner
+
+    def table(self, name: str) -> str:
+        return self.inner.table(name)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         result: list[tuple[Any, ...]] = self.engine.run("query", lambda: self.inner.query(sql, parameters))

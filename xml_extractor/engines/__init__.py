@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from xml_extractor.engines.base import Engine, TimeLimits
+from xml_extractor.engines.base import Engine, EngineOptions
 from xml_extractor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,16 +51,14 @@ def open_engine(
     url: str,
     *,
     password: str | None = None,
-    limits: TimeLimits | None = None,
-    schema: str | None = None,
+    options: EngineOptions | None = None,
 ) -> Engine:
     """Read a database URL (SQLAlchemy's form) into an engine.  Connects to nothing.
 
     Args:
         url: such as ``sqlite:///file.db`` or ``postgresql://user@host/database?sslmode=require``.
         password: the password, kept out of the URL; it wins over one in the URL.
-        limits: bounds on waiting for the server.
-        schema: the default schema, where the engine has schemas; ``None`` = the server's choice.
+        options: how the database is to be used.
 
     Raises:
         UsageError: the URL is not one, or names what this version has not; never shows a password.
@@ -86,10 +84,10 @@ def open_engine(
         raise UsageError(
             f"driver {driver!r} of {dialect} is not used here; leave it out of the URL: {dialect}://…"
         )
-    limits = limits or TimeLimits()
+    options = options or EngineOptions()
     if dialect == "sqlite":
-        return _sqlite(parsed, limits, schema)
-    return _postgresql(parsed, password, limits, schema)
+        return _sqlite(parsed, options)
+    return _postgresql(parsed, password, options)
 
 
 def _unknown(dialect: str) -> UsageError:
@@ -101,7 +99,7 @@ def _unknown(dialect: str) -> UsageError:
     return UsageError(f"unknown database {dialect!r}; known are {', '.join(_NAMES)}: {EXAMPLES}")
 
 
-def _sqlite(url: URL, limits: TimeLimits, schema: str | None) -> Engine:
+def _sqlite(url: URL, options: EngineOptions) -> Engine:
     from xml_extractor.engines.sqlite import SqliteEngine
 
     if url.host or url.username:
@@ -116,13 +114,13 @@ def _sqlite(url: URL, limits: TimeLimits, schema: str | None) -> Engine:
         )
     if url.query or url.database.startswith("file:"):
         raise UsageError("a SQLite URL takes a plain file name and no options: sqlite:///data/loader.db")
-    if schema is not None:
+    if options.schema is not None:
         raise UsageError("SQLite has no schemas: leave the schema out")
     # Absolute from here on: a worker process may have another working directory.
-    return SqliteEngine(path=str(Path(url.database).absolute()), limits=limits)
+    return SqliteEngine(path=str(Path(url.database).absolute()), limits=options.limits)
 
 
-def _postgresql(url: URL, password: str | None, limits: TimeLimits, schema: str | None) -> Engine:
+def _postgresql(url: URL, password: str | None, options: EngineOptions) -> Engine:
     try:
         from psycopg import ProgrammingError
         from psycopg.conninfo import make_conninfo
@@ -160,6 +158,6 @@ def _postgresql(url: URL, password: str | None, limits: TimeLimits, schema: str 
     return PostgresqlEngine(
         settings=tuple(sorted(settings.items())),
         password=password if password is not None else in_url or None,
-        schema=schema,
-        limits=limits,
+        schema=options.schema,
+        limits=options.limits,
     )

@@ -9,14 +9,17 @@ may be called from another.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import SqlType
 from xml_extractor.mapping.records import Key, Row, SourceDocument
+
+AUTO: Final = "auto"
+"""The insert path that an engine chooses by itself."""
 
 
 class FaultKind(Enum):
@@ -46,6 +49,46 @@ class TimeLimits:
 
     connect_seconds: float = 8.0  # a first connection that fails must end the run within 10 s (law 6)
     statement_seconds: float = 60.0
+    lock_seconds: float | None = None
+    """How long a statement waits for somebody else's lock; None = as long as the statement may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a database is to be used; what an engine has no choice about it leaves aside."""
+
+    limits: TimeLimits = field(default_factory=TimeLimits)
+    schema: str | None = None
+    """Where tables named without a schema are; None = the server's choice."""
+    read_only_intent: bool = False
+    """Reading: tell the server that nothing will be written, so that a readable secondary may answer."""
+    snapshot: bool = False
+    """Reading: as of the start of each statement, so that writers are neither waited for nor held up."""
+    insert_path: str = AUTO
+    """Writing: the way in, one of :attr:`Engine.insert_paths`, or ``auto``."""
+    batch_documents: int = 1000
+    """Writing: documents in a batch, by which ``auto`` weighs round trips against throughput."""
+    avoid_lock_escalation: bool = False
+    """Writing: keep each statement below the number of rows at which the server locks whole tables."""
+
+
+class Health(Enum):
+    """What a finding means for the operator."""
+
+    GOOD = "good"
+    NOTE = "note"  # worth knowing; nothing has to be done
+    WARNING = "warning"  # works, but slower or riskier than it could
+    PROBLEM = "problem"  # a load would fail or could go wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that ``doctor`` looked at."""
+
+    health: Health
+    subject: str  # a few words: "driver", "key of app_xml", "recovery model"
+    text: str  # what was found, in one or two sentences; no values, no passwords
+    cure: str | None = None  # what to do about it; a statement to run where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +131,10 @@ class Session(ABC):
     """
 
     @abstractmethod
+    def table(self, name: str) -> str:
+        """Return a table's name as a contract writes it, quoted, and in the schema that was set, for SQL."""
+
+    @abstractmethod
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a SELECT and return all its rows."""
 
@@ -126,9 +173,10 @@ class Session(ABC):
         self, source: SourcePlan, after: Key | None, start: Key | None, end: Key | None, limit: int
     ) -> list[Key | None]:
         """Return up to ``limit`` keys in key order: > ``after``, >= ``start``, <= ``end``, filtered by
-        the contract's ``where``; text in binary order, whatever the column's collation.  A key that is
-        NULL is returned as ``None`` (first or last, as the engine sorts) on the first page only, for the
-        caller to refuse."""
+        the contract's ``where``.  The order is total and stable: each engine says by which rules text is
+        compared, and :meth:`Engine.key_problem` refuses keys that these rules do not tell apart.  A key
+        that is NULL is returned as ``None`` (first or last, as the engine sorts) on the first page only,
+        for the caller to refuse."""
 
     @abstractmethod
     def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
@@ -156,6 +204,13 @@ class Session(ABC):
     def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
         """Insert one table's encoded rows of several documents; return the number of rows inserted."""
 
+    def write_tables(self, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
+        """Insert the encoded rows of several tables, parents first; return the rows inserted into each.
+
+        One :meth:`write_rows` after the other, unless the engine can do it in fewer round trips.
+        """
+        return [self.write_rows(table, encoded) for table, encoded in tables]
+
     @abstractmethod
     def table_names(self) -> Collection[str]:
         """Return the names of the tables and views in the default schema."""
@@ -167,6 +222,8 @@ class Engine(ABC):
     name: ClassVar[str]
     max_insert_threads: ClassVar[int | None] = None
     """The most writers the engine can use at once, or None for no limit."""
+    insert_paths: ClassVar[tuple[str, ...]] = ()
+    """The ways in that can be chosen between; empty = there is one, and nothing to choose."""
 
     @property
     @abstractmethod
@@ -212,9 +269,40 @@ class Engine(ABC):
         """Say why the source table cannot be read safely (absent table or column, key NULL or not
         unique, key of another type than integer or string), with the cure; None = it can."""
 
+    def settled(self, session: Session, plan: Plan) -> Engine:
+        """Return the engine as it is to write this plan's rows, whatever was left to it decided.
+
+        Called once a load, after the tables are known to be there and to fit, and before
+        :meth:`encoder`.
+
+        Args:
+            session: open for writing, with no transaction begun; what is tried out on it is rolled back.
+        """
+        return self
+
+    @property
+    def insert_path(self) -> str | None:
+        """The way in that was settled on, for the summary; None where there is nothing to choose."""
+        return None
+
     @abstractmethod
     def encoder(self, plan: Plan) -> RowEncoder:
         """Return the encoder for this engine's :meth:`Session.write_rows`."""
+
+    def examine_source(self, session: Session, source: SourcePlan) -> Iterator[Finding]:
+        """Look at a database as a source, for ``doctor``: server, permissions, settings, the table's key.
+
+        What cannot be looked at is a finding, not an exception; only a lost connection is raised.
+        """
+        return iter(())
+
+    def examine_target(self, session: Session, plan: Plan, tables: Sequence[TableSpec]) -> Iterator[Finding]:
+        """Look at a database as a target, for ``doctor``; see :meth:`examine_source`.
+
+        Args:
+            tables: all that a load writes to, the loader's own tables among them.
+        """
+        return iter(())
 
     @abstractmethod
     def staging_statements(self, source: SourcePlan, key_type: SqlType) -> list[str]:

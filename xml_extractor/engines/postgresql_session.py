@@ -149,6 +149,10 @@ class PostgresqlSession(Session):
 
     # ---- statements
 
+    def table(self, name: str) -> str:
+        """Return a table's name, quoted."""
+        return quote_table(name)
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a SELECT and return all its rows.
 

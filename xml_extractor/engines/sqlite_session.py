@@ -112,6 +112,10 @@ class SqliteSession(Session):
 
     # ---- statements
 
+    def table(self, name: str) -> str:
+        """Return a table's name, quoted."""
+        return _quote_table(name)
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a SELECT and return all its rows."""
         return self._do(lambda: self._connection.execute(sql, parameters).fetchall(), wait=self._alone)

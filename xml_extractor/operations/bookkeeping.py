@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Session, TimeLimits
+from xml_extractor.engines.base import Session
 from xml_extractor.errors import LoaderError, UsageError
+from xml_extractor.operations import opening
+from xml_extractor.settings import LoadOptions
 from xml_extractor.target.bookkeeping import TABLES, installed_version
 from xml_extractor.target.failures import is_bug, target_error
 
@@ -22,11 +23,11 @@ class Bookkeeping:
         UsageError: it is no database, or nothing was ever loaded into it.
     """
 
-    def __init__(self, url: str, *, statement_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, options: LoadOptions | None = None) -> None:
         scheme = url.partition(":")[0].lower()
         if scheme in ("null", "jsonl"):
             raise UsageError(f"--target {scheme}: keeps no ledger; name the database that was loaded into")
-        self.engine = open_engine(url, limits=TimeLimits(statement_seconds=statement_seconds))
+        self.engine = opening.target_engine(url, options or LoadOptions())
         self._session: Session | None = None
 
     def __enter__(self) -> Bookkeeping:

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from xml_extractor.contract import Contract, read_contract
-from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Engine, TimeLimits
+from xml_extractor.engines.base import Engine
 from xml_extractor.errors import ExitCode, LoaderError, TargetError, UsageError
 from xml_extractor.mapping.records import Key, Previous
+from xml_extractor.operations import opening
 from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
 from xml_extractor.profiling.memory import MemoryPeak
 from xml_extractor.profiling.progress import Progress
 from xml_extractor.profiling.summary import DocumentCounts, LoadSummary
 from xml_extractor.settings import LoadOptions, hide_password
 from xml_extractor.source.reader import SourceReader
-from xml_extractor.target import open_target
 from xml_extractor.target.base import LoadHandle, RunState
 
 logger = logging.getLogger(__name__)
@@ -63,11 +62,8 @@ def load(
     if not isinstance(contract, Contract):
         contract = read_contract(Path(contract))
     plan = contract.plan
-    limits = TimeLimits(statement_seconds=options.statement_seconds)
-    source_engine = open_source(source, options)
-    opened = open_target(
-        source if target is None else target, limits=limits, retry_seconds=options.retry_seconds
-    )
+    source_engine = opening.source_engine(source, options)
+    opened = opening.target_of(source if target is None else target, options)
     shown = dict(settings) if settings is not None else _shown(source, target, options)
     # Before the target is touched: opened for writing, a file is created, and it may be the source's.
     try:
@@ -165,18 +161,13 @@ class RunningLoad:
             raise failures[0]
 
 
-def open_source(url: str, options: LoadOptions) -> Engine:
-    """Return the engine of the source; connects to nothing."""
-    return open_engine(url, limits=TimeLimits(statement_seconds=options.statement_seconds))
-
-
 def reach_source(url: str, contract: Contract, options: LoadOptions) -> Engine:
     """Return the engine of the source, after connecting to it once.
 
     Raises:
         SourceError: it cannot be reached.
     """
-    source = open_source(url, options)
+    source = opening.source_engine(url, options)
     reader = SourceReader(source, contract.plan.source)
     reader.open()
     reader.close()

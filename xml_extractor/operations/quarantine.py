@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from xml_extractor.contract import Contract
-from xml_extractor.engines import open_engine
+from xml_extractor.engines.base import Session
 from xml_extractor.errors import UsageError
 from xml_extractor.mapping.records import Key, Previous, State
+from xml_extractor.operations import opening
 from xml_extractor.operations.bookkeeping import Bookkeeping
+from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE, RUNS
 from xml_extractor.target.ledger import DocumentDigests
@@ -20,9 +22,6 @@ _COLUMNS: Final = (
     "q.digest", "q.source_key", "q.stage", "q.code", "q.message", "q.table_name", "q.column_name", "q.path",
     "q.load_id", "r.contract", "r.source_name", "q.quarantined_at", "l.batch", "r.plan_digest",
 )  # fmt: skip
-_FROM: Final = (
-    f"FROM {QUARANTINE} q JOIN {LEDGER} l ON l.digest = q.digest JOIN {RUNS} r ON r.load_id = l.load_id"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +74,19 @@ class QuarantinedDocument:
         return asdict(self)
 
 
+def _from(session: Session) -> str:
+    return (
+        f"FROM {session.table(QUARANTINE)} q JOIN {session.table(LEDGER)} l ON l.digest = q.digest "
+        f"JOIN {session.table(RUNS)} r ON r.load_id = l.load_id"
+    )
+
+
 def count_quarantined(bookkeeping: Bookkeeping, wanted: QuarantineFilter) -> int:
     """Return how many documents are in quarantine."""
     where, parameters = wanted.where()
-    rows = bookkeeping.ask(lambda session: session.query(f"SELECT COUNT(*) {_FROM} {where}", parameters))
+    rows = bookkeeping.ask(
+        lambda session: session.query(f"SELECT COUNT(*) {_from(session)} {where}", parameters)
+    )
     return int(rows[0][0])
 
 
@@ -125,14 +133,14 @@ def quarantined_keys(
     return sorted(keys, key=lambda item: (isinstance(item[0], str), item[0]))
 
 
-def source_document(source: str, contract: Contract, key: str) -> str:
+def source_document(source: str, contract: Contract, key: str, options: LoadOptions | None = None) -> str:
     """Return the text of a source document, for whoever asks for it by its key.
 
     Raises:
         SourceError: the source cannot be read.
         UsageError: it has no such document.
     """
-    reader = SourceReader(open_engine(source), contract.plan.source)
+    reader = SourceReader(opening.source_engine(source, options or LoadOptions()), contract.plan.source)
     try:
         reader.open()
         reader.check()
@@ -154,5 +162,5 @@ def source_document(source: str, contract: Contract, key: str) -> str:
 def _rows(bookkeeping: Bookkeeping, wanted: QuarantineFilter) -> Sequence[tuple[Any, ...]]:
     where, parameters = wanted.where()
     return bookkeeping.ask(
-        lambda session: session.query(f"SELECT {', '.join(_COLUMNS)} {_FROM} {where}", parameters)
+        lambda session: session.query(f"SELECT {', '.join(_COLUMNS)} {_from(session)} {where}", parameters)
     )

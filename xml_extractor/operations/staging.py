@@ -10,23 +10,23 @@ from typing import Any
 from sqlalchemy.engine import make_url
 
 from xml_extractor.contract import Contract
-from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Engine, TimeLimits
+from xml_extractor.engines.base import Engine
 from xml_extractor.errors import ExitCode, UsageError
-from xml_extractor.settings import Databases
+from xml_extractor.operations import opening
+from xml_extractor.settings import Databases, LoadOptions
 from xml_extractor.source import sample
 from xml_extractor.source.staging import StageSummary, stage
 
 
 def stage_files(
-    where: Databases, contract: Contract, paths: Sequence[Path], *, statement_seconds: float
+    where: Databases, contract: Contract, paths: Sequence[Path], options: LoadOptions
 ) -> StageSummary:
     """Put files, folders, zip archives and dumps into the source table; see :func:`stage`."""
-    return stage(_source(where, statement_seconds), contract.plan, paths)
+    return stage(_source(where, options), contract.plan, paths)
 
 
 def write_sample(
-    where: Databases, contract: Contract, documents: int, seed: int, *, statement_seconds: float
+    where: Databases, contract: Contract, documents: int, seed: int, options: LoadOptions
 ) -> int:
     """Write synthetic loan applications into the source table; return how many were not there yet.
 
@@ -41,13 +41,13 @@ def write_sample(
             f"contract {contract.plan.contract} is not for the loan applications that `sample` writes; leave "
             "--contract out, or name one whose document.root is Application"
         )
-    return sample.write_sample(_source(where, statement_seconds), contract.plan, documents, seed)
+    return sample.write_sample(_source(where, options), contract.plan, documents, seed)
 
 
-def _source(where: Databases, statement_seconds: float) -> Engine:
+def _source(where: Databases, options: LoadOptions) -> Engine:
     if where.source_is_embedded:
         Path(make_url(where.source).database or "").parent.mkdir(parents=True, exist_ok=True)
-    return open_engine(where.source, limits=TimeLimits(statement_seconds=statement_seconds))
+    return opening.source_engine(where.source, options)
 
 
 def exit_code(summary: StageSummary) -> ExitCode:

@@ -7,6 +7,7 @@ from typing import Any
 
 from xml_extractor.mapping.records import State
 from xml_extractor.operations.bookkeeping import Bookkeeping
+from xml_extractor.settings import LoadOptions
 from xml_extractor.target import runs
 from xml_extractor.target.bookkeeping import QUARANTINE
 from xml_extractor.target.runs import RunStatus
@@ -47,18 +48,19 @@ class TargetStatus:
         }
 
 
-def read_status(target: str) -> TargetStatus:
+def read_status(target: str, options: LoadOptions | None = None) -> TargetStatus:
     """Read the status of the target with this URL.
 
     Raises:
         TargetError: it cannot be reached.
         UsageError: nothing was loaded into it yet.
     """
-    with Bookkeeping(target) as bookkeeping:
+    with Bookkeeping(target, options) as bookkeeping:
         loads = bookkeeping.ask(runs.status)
         reasons = bookkeeping.ask(
             lambda session: session.query(
-                f"SELECT code, COUNT(*) FROM {QUARANTINE} GROUP BY code ORDER BY COUNT(*) DESC, code"
+                f"SELECT code, COUNT(*) FROM {session.table(QUARANTINE)} "
+                "GROUP BY code ORDER BY COUNT(*) DESC, code"
             )
         )
         return TargetStatus(

@@ -94,7 +94,7 @@ class ParallelCoordinator:
             source=source,
             plan=plan,
             load_started_at=load.started_at,
-            encoder=target.encoder(plan),
+            encoder=load.encoder,
             needs_hash=target.needs_hash,
             retry_seconds=options.retry_seconds,
         )

@@ -96,17 +96,7 @@ class SourceReader:
 
         Rows may come and go while a load runs; nothing but progress may depend on the number.
         """
-        key = self._engine.quote(self._source.key)
-        conditions = [f"({self._source.where})"] if self._source.where else []
-        parameters: list[Key] = []
-        for operator, bound in ((">=", start), ("<=", end)):
-            if bound is not None:
-                conditions.append(f"{key} {operator} ?")
-                parameters.append(bound)
-        sql = f"SELECT COUNT(*) FROM {self._engine.quote(self._source.table)}"
-        if conditions:
-            sql += f" WHERE {' AND '.join(conditions)}"
-        return int(self._run("count the source's rows", lambda s: s.query(sql, parameters))[0][0])
+        return self._run("count the source's rows", lambda s: s.count_keys(self._source, start, end))
 
     def key_pages(
         self, start: Key | None = None, end: Key | None = None, page_size: int = 10_000

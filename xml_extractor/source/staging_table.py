@@ -83,7 +83,7 @@ class StagingTable:
         # A connection of its own, because a failed statement can spoil the open transaction.
         probe = self.guard("connect", lambda: self._connect(write=False))
         try:
-            probe.query(f"SELECT 1 FROM {self._engine.quote(table)} WHERE 1 = 0")
+            probe.query(f"SELECT 1 FROM {probe.table(table)} WHERE 1 = 0")
         except Exception:  # noqa: BLE001 - whatever it is: creating the table succeeds or says what is wrong
             return False
         finally:
@@ -124,7 +124,7 @@ class StagingTable:
         Raises:
             SourceError: keys are not integers, so that no sequence can go on from them.
         """
-        key, table = self._engine.quote(self._source.key), self._engine.quote(self._source.table)
+        key, table = self._engine.quote(self._source.key), self.session.table(self._source.table)
         sql = f"SELECT MAX({key}) FROM {table}"
         rows = self.guard("find the largest key", lambda: self.session.query(sql))
         largest = rows[0][0]

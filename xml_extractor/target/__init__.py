@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from xml_extractor.errors import UsageError
 
 if TYPE_CHECKING:
-    from xml_extractor.engines.base import TimeLimits
+    from xml_extractor.engines.base import EngineOptions
     from xml_extractor.target.base import Target
 
 
-def open_target(url: str, *, limits: TimeLimits | None = None, retry_seconds: float = 30.0) -> Target:
+def open_target(url: str, *, options: EngineOptions | None = None, retry_seconds: float = 30.0) -> Target:
     """Return the target that ``url`` names: ``null:``, ``jsonl:DIR`` or a database's URL.
 
     Nothing is connected to or created yet.
 
     Args:
-        limits: bounds on waiting for a database.
+        options: how a database is to be used.
         retry_seconds: how long a database that was lost is retried.
 
     Raises:
@@ -43,4 +43,4 @@ def open_target(url: str, *, limits: TimeLimits | None = None, retry_seconds: fl
     from xml_extractor.engines import open_engine
     from xml_extractor.target.database_target import DatabaseTarget
 
-    return DatabaseTarget(open_engine(url, limits=limits), retry_seconds=retry_seconds)
+    return DatabaseTarget(open_engine(url, options=options), retry_seconds=retry_seconds)

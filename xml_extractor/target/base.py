@@ -115,6 +115,10 @@ class LoadHandle(ABC):
     started_at: datetime
     """UTC with microseconds; kept when a load is resumed, because GETUTCDATE() answers it."""
     resumed: bool
+    encoder: RowEncoder | None = None
+    """What workers encode rows with; None = nothing to encode, records carry only counts."""
+    insert_path: str | None = None
+    """The way in that the target settled on, for the summary; None where there is nothing to choose."""
 
     @abstractmethod
     def lookup(self, keys: Sequence[Key]) -> dict[Key, LedgerEntry]:
@@ -157,10 +161,6 @@ class Target(ABC):
     @abstractmethod
     def display(self) -> str:
         """The target in words for messages, without a password."""
-
-    @abstractmethod
-    def encoder(self, plan: Plan) -> RowEncoder | None:
-        """Return what workers encode rows with; None = nothing to encode, records carry only counts."""
 
     @abstractmethod
     def prepare(

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
-from xml_extractor.contract.plan import Plan
+from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.engines.base import Engine, Fault, FaultKind, Session
 from xml_extractor.engines.retry import retrying
 from xml_extractor.errors import LoaderError, TargetError
@@ -232,7 +233,7 @@ class DatabaseBatchWriter(BatchWriter):
         """Take over a document's ledger row as it was when the document was dispatched, if it still is."""
         assert record.previous is not None
         touched = session.execute(
-            _TAKE_OVER,
+            _TAKE_OVER.format(ledger=session.table(LEDGER)),
             (
                 *self._ledger_values(record, batch, now),
                 self._digests.digest(record.key),
@@ -282,19 +283,22 @@ class DatabaseBatchWriter(BatchWriter):
         """
         rows = [0] * len(self._plan.tables)
         loaded = [record for record in records if record.state is State.LOADED]
+        expected: dict[int, int] = {}
+        filled: list[tuple[Table, list[Any]]] = []
         for index, table in enumerate(self._plan.tables):
-            filled = [record for record in loaded if record.row_counts[index]]
-            if not filled:
-                continue
-            expected = sum(record.row_counts[index] for record in filled)
-            inserted = session.write_rows(table, [record.rows[index] for record in filled])
-            if inserted != expected:
+            encoded = [record.rows[index] for record in loaded if record.row_counts[index]]
+            if encoded:
+                filled.append((table, encoded))
+                expected[index] = sum(record.row_counts[index] for record in loaded)
+        inserted = session.write_tables(filled)
+        for (index, count), (table, _), taken in zip(expected.items(), filled, inserted, strict=True):
+            if taken != count:
                 raise TargetError(
-                    f"{self._engine.display} took {inserted} of {expected} rows for table {table.name} "
+                    f"{self._engine.display} took {taken} of {count} rows for table {table.name} "
                     "without an error; look for a trigger or rule that drops or adds rows. Nothing of "
                     "the batch was committed; what was committed before stays"
                 )
-            rows[index] = inserted
+            rows[index] = taken
         quarantined = [record for record in records if record.state is State.QUARANTINED]
         stale = [
             (self._digests.digest(record.key),)
@@ -302,7 +306,7 @@ class DatabaseBatchWriter(BatchWriter):
             if record.previous is not None or record.state is State.QUARANTINED
         ]
         if stale:
-            session.execute_many(f"DELETE FROM {QUARANTINE} WHERE digest = ?", stale)
+            session.execute_many(f"DELETE FROM {session.table(QUARANTINE)} WHERE digest = ?", stale)
         if quarantined:
             now = timestamp(utc_now())
             session.insert_new(
@@ -333,6 +337,6 @@ def _added(*counts: tuple[int, ...]) -> tuple[int, ...]:
 
 
 _TAKE_OVER = (
-    f"UPDATE {LEDGER} SET {', '.join(f'{column} = ?' for column in LEDGER_COLUMNS[1:])} "
+    f"UPDATE {{ledger}} SET {', '.join(f'{column} = ?' for column in LEDGER_COLUMNS[1:])} "
     "WHERE digest = ? AND batch = ?"
 )

@@ -114,7 +114,7 @@ def installed_version(session: Session) -> int:
     Raises:
         UsageError: it is newer than this program knows.
     """
-    rows = session.query(f"SELECT MAX(version) FROM {SCHEMA}")
+    rows = session.query(f"SELECT MAX(version) FROM {session.table(SCHEMA)}")
     version = int(rows[0][0] or 0)
     if version > SCHEMA_VERSION:
         raise UsageError(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.base import Engine, RowEncoder, Session
+from xml_extractor.engines.base import Engine, Session
 from xml_extractor.errors import TargetError, UsageError
 from xml_extractor.mapping.records import Key
 from xml_extractor.target import ledger, runs, schema_check
@@ -39,10 +39,6 @@ class DatabaseTarget(Target):
         """The database in words."""
         return self._engine.display
 
-    def encoder(self, plan: Plan) -> RowEncoder:
-        """Return the engine's encoder."""
-        return self._engine.encoder(plan)
-
     def prepare(
         self,
         plan: Plan,
@@ -63,6 +59,7 @@ class DatabaseTarget(Target):
         with connection:
             run: runs.Run | None = None
             resumed = False
+            engine = self._engine
             if self._open(connection, may_be_absent=dry_run and create_tables):
                 run, resumed = retried(
                     connection,
@@ -79,8 +76,15 @@ class DatabaseTarget(Target):
                         settings,
                     ),
                 )
+                if not dry_run:
+                    engine = retried(
+                        connection,
+                        self._retry_seconds,
+                        "choosing the way in",
+                        lambda session: self._engine.settled(session, plan),
+                    )
         return DatabaseLoadHandle(
-            self._engine, plan, source_name, run, resumed, self._retry_seconds, dry_run=dry_run
+            engine, plan, source_name, run, resumed, self._retry_seconds, dry_run=dry_run
         )
 
     def _open(self, connection: Connection, *, may_be_absent: bool) -> bool:
@@ -197,6 +201,8 @@ class DatabaseLoadHandle(LoadHandle):
         self.load_id = 0 if run is None else run.load_id
         self.started_at = utc_now() if run is None else run.started_at
         self.resumed = resumed
+        self.encoder = engine.encoder(plan)
+        self.insert_path = engine.insert_path
         self._engine = engine
         self._plan = plan
         self._has_ledger = run is not None

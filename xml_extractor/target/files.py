@@ -57,7 +57,13 @@ class _UnrecordedLoad(LoadHandle):
     load_id = 0
     resumed = False
 
-    def __init__(self, writer: Callable[[], BatchWriter], finish: Callable[[RunState], None]) -> None:
+    def __init__(
+        self,
+        writer: Callable[[], BatchWriter],
+        finish: Callable[[RunState], None],
+        encoder: RowEncoder | None = None,
+    ) -> None:
+        self.encoder = encoder
         self.started_at: datetime = utc_now()
         self._writer = writer
         self._finish = finish
@@ -93,9 +99,6 @@ class NullTarget(Target):
     def display(self) -> str:
         """The target in words."""
         return "null: (rows are counted and dropped)"
-
-    def encoder(self, plan: Plan) -> None:
-        """Nothing is encoded."""
 
     def prepare(
         self,
@@ -216,10 +219,6 @@ class JsonLinesTarget(Target):
         """The target in words."""
         return f"JSON Lines files in {self._folder}"
 
-    def encoder(self, plan: Plan) -> RowEncoder:
-        """Return the encoder to JSON Lines."""
-        return JsonLinesEncoder.of(plan)
-
     def prepare(
         self,
         plan: Plan,
@@ -237,6 +236,7 @@ class JsonLinesTarget(Target):
             UsageError: the folder holds something, or is no folder.
             TargetError: it cannot be written.
         """
+        encoder = JsonLinesEncoder.of(plan)
         try:
             if self._folder.exists() and not self._folder.is_dir():
                 raise UsageError(f"{self._folder} is a file; name an empty folder: --target jsonl:DIR")
@@ -246,12 +246,12 @@ class JsonLinesTarget(Target):
                     "writes all its rows"
                 )
             if dry_run:
-                return _UnrecordedLoad(lambda: CountingWriter(len(plan.tables)), lambda state: None)
+                return _UnrecordedLoad(lambda: CountingWriter(len(plan.tables)), lambda state: None, encoder)
             self._folder.mkdir(parents=True, exist_ok=True)
             files = _JsonLinesFiles(self._folder, [file_name(table.name) for table in plan.tables])
         except OSError as error:
             raise TargetError(f"{self.display} cannot be written: {error.strerror}; mend that") from error
-        return _UnrecordedLoad(lambda: _JsonLinesWriter(files), files.finish)
+        return _UnrecordedLoad(lambda: _JsonLinesWriter(files), files.finish, encoder)
 
 
 def file_name(table: str) -> str:

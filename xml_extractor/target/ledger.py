@@ -120,7 +120,7 @@ def entries(
     if any(int(row[2]) not in plan_digests for row in found):
         plan_digests.update(
             (int(load_id), str(digest))
-            for load_id, digest in session.query(f"SELECT load_id, plan_digest FROM {RUNS}")
+            for load_id, digest in session.query(f"SELECT load_id, plan_digest FROM {session.table(RUNS)}")
         )
     known = (
         LedgerEntry(
@@ -141,7 +141,9 @@ def entries(
 def state_counts(session: Session) -> dict[int, dict[State, int]]:
     """Return the number of documents in each state, by load id."""
     counts: dict[int, dict[State, int]] = {}
-    rows = session.query(f"SELECT load_id, state, COUNT(*) FROM {LEDGER} GROUP BY load_id, state")
+    rows = session.query(
+        f"SELECT load_id, state, COUNT(*) FROM {session.table(LEDGER)} GROUP BY load_id, state"
+    )
     for load_id, state, number in rows:
         counts.setdefault(int(load_id), {})[State(state)] = int(number)
     return counts
@@ -155,8 +157,8 @@ def has_documents(session: Session, load_ids: Iterable[int]) -> bool:
         some = ids[start : start + 500]
         marks = ", ".join(itertools.repeat("?", len(some)))
         rows = session.query(
-            f"SELECT COUNT(*) FROM {RUNS} r WHERE r.load_id IN ({marks}) "
-            f"AND EXISTS (SELECT 1 FROM {LEDGER} l WHERE l.load_id = r.load_id)",
+            f"SELECT COUNT(*) FROM {session.table(RUNS)} r WHERE r.load_id IN ({marks}) "
+            f"AND EXISTS (SELECT 1 FROM {session.table(LEDGER)} l WHERE l.load_id = r.load_id)",
             some,
         )
         if int(rows[0][0]):

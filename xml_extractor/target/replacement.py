@@ -68,8 +68,7 @@ class OldRows:
             if values is not None:
                 assert table.key_column is not None
                 column = engine.quote(table.columns[table.key_column].name)
-                sql = f"DELETE FROM {engine.quote(table.name)} WHERE {column} = ?"
-                self._deletes.append((table, sql, values))
+                self._deletes.append((table, f"{column} = ?", values))
 
     def expected(
         self, session: Session, records: Sequence[DocumentRecord], digests: ledger.DocumentDigests
@@ -86,7 +85,7 @@ class OldRows:
         if any(int(load_id) not in self._tables_of_loads for _, load_id, _ in found):
             self._tables_of_loads = {
                 int(load_id): tuple(json.loads(tables))
-                for load_id, tables in session.query(f"SELECT load_id, tables FROM {RUNS}")
+                for load_id, tables in session.query(f"SELECT load_id, tables FROM {session.table(RUNS)}")
             }
         return {
             by_digest[bytes(digest)]: dict(
@@ -117,7 +116,8 @@ class OldRows:
             )
         deleted = 0
         loaded = sum(counts.values())
-        for table, sql, values in self._deletes:
+        for table, condition, values in self._deletes:
+            sql = f"DELETE FROM {session.table(table.name)} WHERE {condition}"
             number = session.execute(sql, (values(record.key),))
             if number > counts.get(table.name, 0):
                 raise TargetError(

@@ -68,7 +68,7 @@ class RunStatus:
 
 def read_runs(session: Session) -> list[Run]:
     """Return all loads, oldest first."""
-    rows = session.query(f"SELECT {', '.join(_COLUMNS[:9])} FROM {RUNS} ORDER BY load_id")
+    rows = session.query(f"SELECT {', '.join(_COLUMNS[:9])} FROM {session.table(RUNS)} ORDER BY load_id")
     return [
         Run(
             load_id=int(row[0]),
@@ -110,7 +110,7 @@ def start(session: Session, plan: Plan, source_name: str, settings: Mapping[str,
     Safe while other loaders do the same: the primary key decides who has a number.
     """
     for _ in range(_NUMBERING_ATTEMPTS):
-        highest = session.query(f"SELECT MAX(load_id) FROM {RUNS}")[0][0]
+        highest = session.query(f"SELECT MAX(load_id) FROM {session.table(RUNS)}")[0][0]
         run = Run.unwritten(plan, source_name, now, int(highest or 0) + 1)
         row = (
             run.load_id, source_name, plan.contract, plan.version, plan.digest, json.dumps(run.tables),
@@ -126,7 +126,9 @@ def start(session: Session, plan: Plan, source_name: str, settings: Mapping[str,
 
 def mark_resumed(session: Session, load_id: int) -> None:
     """Note that a load goes on."""
-    session.execute(f"UPDATE {RUNS} SET state = ? WHERE load_id = ?", (RunState.RUNNING.value, load_id))
+    session.execute(
+        f"UPDATE {session.table(RUNS)} SET state = ? WHERE load_id = ?", (RunState.RUNNING.value, load_id)
+    )
 
 
 def finish(
@@ -134,7 +136,7 @@ def finish(
 ) -> None:
     """Note how a load ended.  Only a FINISHED one gets an end time; others can be resumed."""
     session.execute(
-        f"UPDATE {RUNS} SET state = ?, finished_at = ?, summary = ? WHERE load_id = ?",
+        f"UPDATE {session.table(RUNS)} SET state = ?, finished_at = ?, summary = ? WHERE load_id = ?",
         (
             state.value,
             timestamp(now) if state is RunState.FINISHED else None,

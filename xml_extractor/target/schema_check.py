@@ -82,7 +82,7 @@ def _missing(engine: Engine, session: Session, specs: Sequence[TableSpec]) -> li
 def _can_select(engine: Engine, session: Session, name: str) -> bool:
     """Whether a table of this name, which may name a schema or differ in case, is there to be read."""
     try:
-        session.query(f"SELECT 1 FROM {engine.quote(name)} WHERE 1 = 0")
+        session.query(f"SELECT 1 FROM {session.table(name)} WHERE 1 = 0")
     except Exception as error:
         session.rollback()
         if engine.classify(error).code in ("no_such_table", "no_such_schema"):

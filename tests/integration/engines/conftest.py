@@ -8,7 +8,7 @@ import pytest
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Engine, Session, TimeLimits, table_specs
+from xml_extractor.engines.base import Engine, EngineOptions, Session, TimeLimits, table_specs
 
 LIMITS = TimeLimits(connect_seconds=5, statement_seconds=20)
 
@@ -18,7 +18,7 @@ Connect = Callable[..., Session]
 @pytest.fixture
 def engine(database_url: str) -> Engine:
     """Each engine in turn, with an empty database."""
-    return open_engine(database_url, limits=LIMITS)
+    return open_engine(database_url, options=EngineOptions(LIMITS))
 
 
 @pytest.fixture

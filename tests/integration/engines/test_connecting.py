@@ -15,7 +15,7 @@ import pytest
 from tests.support.plans import column, plan, table
 from tests.support.servers import PostgresqlServer
 from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Engine, Fault, FaultKind, Session, TimeLimits
+from xml_extractor.engines.base import Engine, EngineOptions, Fault, FaultKind, Session, TimeLimits
 
 
 def fault_of(engine: Engine, call: Callable[[], Any]) -> Fault:
@@ -25,7 +25,7 @@ def fault_of(engine: Engine, call: Callable[[], Any]) -> Fault:
 
 
 def connecting(url: str, *, seconds: float = 2, password: str | None = None) -> Fault:
-    engine = open_engine(url, password=password, limits=TimeLimits(connect_seconds=seconds))
+    engine = open_engine(url, password=password, options=EngineOptions(TimeLimits(connect_seconds=seconds)))
     return fault_of(engine, lambda: engine.connect(write=False, application="tests"))
 
 
@@ -64,7 +64,9 @@ def test_the_application_names_itself(postgresql_url: str) -> None:
 def test_the_schema_is_the_default_schema(postgresql_url: str) -> None:
     plain = open_engine(postgresql_url).connect(write=True, application="tests")
     plain.execute('CREATE SCHEMA "My Schema"')
-    session = open_engine(postgresql_url, schema="My Schema").connect(write=True, application="tests")
+    session = open_engine(postgresql_url, options=EngineOptions(schema="My Schema")).connect(
+        write=True, application="tests"
+    )
     session.execute("CREATE TABLE t (a integer)")
     assert (list(session.table_names()), list(plain.table_names())) == (["t"], [])
     assert plain.query('SELECT count(*) FROM "My Schema".t') == [(0,)]
@@ -78,7 +80,9 @@ def stalled(postgresql: PostgresqlServer, postgresql_url: str, monkeypatch: pyte
     if not postgresql.local:
         pytest.skip("the server's processes are out of reach")
     monkeypatch.setattr("xml_extractor.engines.postgresql_session.GRACE_SECONDS", 0.2)
-    engine = open_engine(postgresql_url, limits=TimeLimits(connect_seconds=5, statement_seconds=1))
+    engine = open_engine(
+        postgresql_url, options=EngineOptions(TimeLimits(connect_seconds=5, statement_seconds=1))
+    )
     session = engine.connect(write=True, application="tests")
     session.execute("CREATE TABLE t (a integer, b text)")
     pid = session.query("SELECT pg_backend_pid()")[0][0]

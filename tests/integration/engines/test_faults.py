@@ -14,7 +14,7 @@ import pytest
 from tests.support.plans import column, plan, table
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Engine, Fault, FaultKind, Session, TimeLimits
+from xml_extractor.engines.base import Engine, EngineOptions, Fault, FaultKind, Session, TimeLimits
 
 Create = Callable[[Plan], None]
 Connect = Callable[..., Session]
@@ -106,7 +106,7 @@ def test_text_without_a_utf8_form_is_data(engine: Engine, session: Session, crea
 
 
 def test_a_slow_statement_is_given_up(database_url: str) -> None:
-    engine = open_engine(database_url, limits=TimeLimits(statement_seconds=1))
+    engine = open_engine(database_url, options=EngineOptions(TimeLimits(statement_seconds=1)))
     session = engine.connect(write=True, application="tests")
     try:
         slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -222,7 +222,9 @@ def test_sqlite_null_is_not_numbered(sqlite_url: str) -> None:
 
 @pytest.fixture
 def pg(postgresql_url: str) -> Engine:
-    return open_engine(postgresql_url, limits=TimeLimits(connect_seconds=5, statement_seconds=20))
+    return open_engine(
+        postgresql_url, options=EngineOptions(TimeLimits(connect_seconds=5, statement_seconds=20))
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xml_extractor.engines import dialect_engine, dialect_names, open_engine
-from xml_extractor.engines.base import TimeLimits
+from xml_extractor.engines.base import EngineOptions, TimeLimits
 from xml_extractor.engines.postgresql import PostgresqlEngine
 from xml_extractor.engines.sqlite import SqliteEngine, file_uri
 from xml_extractor.errors import UsageError
@@ -65,7 +65,7 @@ def test_several_hosts_and_sockets() -> None:
 
 
 def test_the_password_given_apart_wins() -> None:
-    engine = open_engine("postgresql://u:old@h/d", password="new", limits=TimeLimits(1, 2))
+    engine = open_engine("postgresql://u:old@h/d", password="new", options=EngineOptions(TimeLimits(1, 2)))
     assert isinstance(engine, PostgresqlEngine)
     assert engine.password == "new"
     assert engine.limits == TimeLimits(1, 2)
@@ -111,7 +111,7 @@ def test_urls_that_cannot_be_used(url: str, expected: str) -> None:
 
 def test_sqlite_takes_no_schema() -> None:
     with pytest.raises(UsageError, match="no schemas"):
-        open_engine("sqlite:///x.db", schema="dbo")
+        open_engine("sqlite:///x.db", options=EngineOptions(schema="dbo"))
 
 
 def test_dialects() -> None:

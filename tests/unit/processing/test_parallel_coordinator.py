@@ -14,7 +14,7 @@ import pytest
 from xml_extractor.contract import Contract
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Engine, RowEncoder
+from xml_extractor.engines.base import Engine
 from xml_extractor.errors import SourceError, TargetError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, State
 from xml_extractor.processing.executor_choice import ExecutorChoice
@@ -57,9 +57,6 @@ class MemoryTarget(Target):
     @property
     def display(self) -> str:
         return "memory"
-
-    def encoder(self, plan: Plan) -> RowEncoder | None:
-        return None
 
     def prepare(self, plan: Plan, **_: Any) -> LoadHandle:
         return MemoryHandle(self, plan)

@@ -45,9 +45,9 @@ def read(path: Path) -> list[Any]:
 def test_null_counts_and_keeps_nothing() -> None:
     target = open_target("null:")
     assert not target.needs_hash
-    assert target.encoder(two_tables()) is None
     assert target.max_insert_threads is None
     handle = prepare(target)
+    assert handle.encoder is None
     assert handle.lookup([1, 2]) == {}
     assert (handle.load_id, handle.resumed) == (0, False)
     assert handle.started_at.utcoffset() is not None
@@ -72,9 +72,9 @@ def test_jsonl_writes_one_file_a_table(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "out"
     target = open_target(f"jsonl:{folder}")
     handle = prepare(target)
-    encoder = target.encoder(two_tables())
-    assert encoder is not None
     writer = handle.writer(1)
+    encoder = handle.encoder
+    assert encoder is not None
     result = writer.commit_batch([loaded(encoder, 2, 1), refused(4), refused(5, State.SKIPPED)])
     assert (result.loaded, result.quarantined, result.skipped) == (1, 1, 1)
     assert result.rows == (1, 1)
