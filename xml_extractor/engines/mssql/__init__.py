@@ -1,0 +1,1 @@
+"""SQL Server: source and target, by Microsoft's driver."""

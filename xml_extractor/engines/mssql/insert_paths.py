@@ -1,0 +1,28 @@
+"""The ways in: what each one is, which of them a server offers, and which one ``auto`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from xml_extractor.contract.plan import Table
+from xml_extractor.engines.mssql.wires import Wire
+
+BULKCOPY: Final = "bulkcopy"
+OPENJSON: Final = "openjson"
+FAST_EXECUTEMANY: Final = "fast-executemany"
+EXECUTEMANY: Final = "executemany"
+INSERT_PATHS: Final = (BULKCOPY, OPENJSON, FAST_EXECUTEMANY, EXECUTEMANY)
+"""Fastest first, as measured next to the server."""
+
+
+class RowWriter(Protocol):
+    """Writes encoded rows over a wire, inside the transaction that is open on it.  One session's."""
+
+    def write_tables(self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
+        """Insert the rows of several tables, parents first; return the rows that each table took.
+
+        Args:
+            tables: each with what the path's encoder made of the table's rows, document by document.
+        """
+        ...
