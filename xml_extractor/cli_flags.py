@@ -23,7 +23,13 @@ LOAD: Final = tuple(LoadOptions.model_fields)
 DATABASES: Final = ("source", "source_password_file", "target", "target_password_file")
 LOG: Final = ("log_level", "log_file")
 
-_METAVARS: Final = {"source": "URL", "target": "URL", "source_name": "NAME", "contract": "FILE"}
+_METAVARS: Final = {
+    "source": "URL",
+    "target": "URL",
+    "source_name": "NAME",
+    "contract": "FILE",
+    "throttle": "N",
+}
 
 
 def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:

@@ -132,7 +132,7 @@ class LoadOptions(BaseModel):
         description="SQL Server: read the source under snapshot isolation, so that nobody waits for anybody",
     )
     throttle: float | None = Field(
-        default=None, gt=0, description="dispatch at most so many documents per second (a number; may be 0.5)"
+        default=None, gt=0, allow_inf_nan=False, description="dispatch at most so many documents a second"
     )
     batch_bytes: ByteSize = Field(
         default=ByteSize(32 * _MEBIBYTE), ge=1, description="a batch closes at this size, such as 32MiB"
@@ -376,6 +376,8 @@ def allowed(name: str) -> str:
         return "a size in bytes of 1 or more, such as 64MiB"
     if name in ("app_id_start", "app_id_end"):
         return "a key: a whole number or a text"
+    if name == "throttle":
+        return "a number of documents above 0, fractions too"
     if "float" in annotation:
         return "a number of seconds" + _range(field)
     if "int" in annotation:

@@ -37,6 +37,7 @@ from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.pending_keys import PendingKeys
 from xml_extractor.processing.pipeline_state import PipelineState
 from xml_extractor.processing.thread_workers import map_in_blocks
+from xml_extractor.processing.throttle import Throttle
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.resources import shipped_config
 from xml_extractor.settings import LoadOptions
@@ -314,7 +315,9 @@ def _produce(
     worker = setup.make_worker()
     reader.open()
     try:
-        for chunk in PendingKeys(reader, handle, options, setup.plan.digest, state):
+        for chunk in PendingKeys(
+            reader, handle, options, setup.plan.digest, state, Throttle(None, state.stopping.wait)
+        ):
             fetched = FetchedDocuments(chunk, reader.documents(chunk.keys), (), True)
             for block in map_in_blocks(worker, fetched):
                 queue.put(_through_a_pipe(block) if by_pipe else block)

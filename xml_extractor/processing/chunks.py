@@ -8,7 +8,10 @@ from xml_extractor.mapping.records import Key, Previous
 
 CHUNK_DOCUMENTS = 64
 """Documents a chunk: small enough that the last chunks of a load keep all workers busy, large enough
-that its cost (one hand-over, one query) is spread over many documents."""
+that its cost (one hand-over, one query) is spread over many documents.  A throttled load has smaller ones."""
+
+KEY_PAGE = 5_000
+"""Keys a page: one source query and one ledger query for this many documents."""
 
 
 @dataclass(frozen=True, slots=True)

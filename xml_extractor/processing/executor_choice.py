@@ -35,7 +35,11 @@ class ExecutorChoice:
 
 
 def choose_executor(
-    setup: WorkerSetup, sample: Sequence[SourceDocument], pending: int, workers: int
+    setup: WorkerSetup,
+    sample: Sequence[SourceDocument],
+    pending: int,
+    workers: int,
+    throttle: float | None = None,
 ) -> ExecutorChoice:
     """Time ``sample`` on one thread and on several, and choose by that.
 
@@ -45,6 +49,7 @@ def choose_executor(
         sample: the first pending documents, up to :data:`SAMPLE_DOCUMENTS`.
         pending: about how many documents are pending.
         workers: as set by the user.
+        throttle: documents a second that the load is held to; ``None`` = as fast as they go.
     """
     cores = available_cores()
     parallel = min(workers, cores)
@@ -53,6 +58,10 @@ def choose_executor(
     if not sample:
         return ExecutorChoice("thread", "nothing is pending")
     one = _documents_per_second(setup, sample, 1)
+    if throttle is not None and throttle <= one:
+        return ExecutorChoice(
+            "thread", f"--throttle holds the load to {throttle:,g} documents/s; one thread maps {one:,.0f}"
+        )
     seconds = pending / one
     if seconds < WORTH_PROCESSES_SECONDS:
         return ExecutorChoice(

@@ -31,6 +31,7 @@ from xml_extractor.processing.pending_keys import GivenKeys, PendingKeys
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.process_workers import ProcessWorkers
 from xml_extractor.processing.thread_workers import ThreadWorkers
+from xml_extractor.processing.throttle import Throttle
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.bottleneck import bottleneck
 from xml_extractor.profiling.clocks import StageClocks
@@ -88,6 +89,7 @@ class ParallelCoordinator:
         self._progress = progress or Progress()
         self._keys = keys
         self._state = PipelineState()
+        self._throttle = Throttle(options.throttle, self._state.stopping.wait)
         self._counts = LoadCounts([table.name for table in plan.tables])
         self._queue = InsertQueue(self._state, options.queue_size, options.queue_bytes)
         self._setup = WorkerSetup(
@@ -136,9 +138,9 @@ class ParallelCoordinator:
             reader.open()
             options = self._options
             pending = self._pending = (
-                PendingKeys(reader, self._load, options, self._plan.digest, self._state)
+                PendingKeys(reader, self._load, options, self._plan.digest, self._state, self._throttle)
                 if self._keys is None
-                else GivenKeys(self._keys, self._state)
+                else GivenKeys(self._keys, self._state, self._throttle)
             )
             total = self._total(reader)
             self._progress.start(total)
@@ -175,7 +177,8 @@ class ParallelCoordinator:
                 f"{self._target.display} takes {self._insert_threads} insert thread(s) at most, "
                 f"not {self._options.insert_threads}"
             )
-        if self._options.executor is not ExecutorSetting.AUTO:
+        options = self._options
+        if options.executor is not ExecutorSetting.AUTO:
             return []
         looked_at: list[Chunk] = []
         # A page of keys is read anyway before the first chunk comes out; what else is pending of it
@@ -185,13 +188,17 @@ class ParallelCoordinator:
             if sum(len(seen.keys) for seen in looked_at) >= LOOK_AHEAD_DOCUMENTS:
                 break
         keys = [key for chunk in looked_at for key in chunk.keys][:SAMPLE_DOCUMENTS]
+        if options.throttle is not None:
+            # They are read once more to be loaded: no more than the first chunk, and counted.
+            keys = keys[: self._throttle.chunk_documents]
+            self._throttle.take(len(keys))
         sample: list[SourceDocument] = []
         for start in range(0, len(keys), FIRST_FETCH_DOCUMENTS):
             sample += reader.documents(keys[start : start + FIRST_FETCH_DOCUMENTS])
             if sum(document_bytes(document) for document in sample) >= SAMPLE_BYTES:
                 break
         self._choice = choose_executor(
-            self._setup, sample, self._pending_estimate(total), self._options.workers
+            self._setup, sample, self._pending_estimate(total), options.workers, options.throttle
         )
         if looked_at:
             self._note(f"executor {self._choice.executor}: {self._choice.reason}")
@@ -259,7 +266,7 @@ class ParallelCoordinator:
     def _dispatch(self, chunks: Iterable[Chunk], channel: Channel[Chunk]) -> None:
         try:
             for chunk in chunks:
-                if self._state.stopping.is_set():
+                if not self._throttle.take(len(chunk.keys)) or self._state.stopping.is_set():
                     break
                 channel.put(chunk, 1)
                 self._counts.dispatched(len(chunk.keys))
@@ -298,6 +305,7 @@ class ParallelCoordinator:
         state.on_end(writer.abort)
         batch: list[DocumentRecord] = []
         batch_bytes = 0
+        batch_due = 0.0  # when the batch is old enough to be committed, perf_counter
 
         def commit() -> None:
             nonlocal batch, batch_bytes
@@ -310,6 +318,12 @@ class ParallelCoordinator:
 
         try:
             for chunk in chunks:
+                if time.perf_counter() + self._throttle.due_in() >= batch_due:
+                    commit()
+                if not self._throttle.take(len(chunk.keys)):
+                    if state.ended.is_set():
+                        raise PipelineStopped
+                    break
                 self._counts.dispatched(len(chunk.keys))
                 documents = reader.documents(chunk.keys)
                 worker.clock.charge_idle()
@@ -318,9 +332,11 @@ class ParallelCoordinator:
                     record = worker.process(document, chunk.previous.get(document.key))
                     if batch and batch_bytes + record.size_bytes > options.batch_bytes:
                         commit()
+                    if not batch:
+                        batch_due = time.perf_counter() + options.batch_seconds
                     batch.append(record)
                     batch_bytes += record.size_bytes
-                    if len(batch) >= options.batch_size:
+                    if len(batch) >= options.batch_size or time.perf_counter() >= batch_due:
                         commit()
                     if state.ended.is_set():
                         raise PipelineStopped
@@ -360,6 +376,7 @@ class ParallelCoordinator:
         done = counts.documents()
         serial = self._choice.executor == ExecutorSetting.SERIAL.value
         ended = counts.last_commit or time.perf_counter()
+        held_seconds = self._throttle.held_seconds
         notes = list(self._notes)
         if counts.vanished:
             notes.append(f"{counts.vanished:,} documents left the source while it was being read")
@@ -368,6 +385,7 @@ class ParallelCoordinator:
             rows=dict(counts.rows),
             loaded_rows=dict(counts.loaded_rows),
             seconds=ended - self._started,
+            held_seconds=held_seconds,
             startup_seconds=self._startup_seconds(),
             clocks=clocks,
             insert_ms=counts.latency.milliseconds(),
@@ -377,6 +395,8 @@ class ParallelCoordinator:
                 workers=1 if serial else self._options.workers,
                 executor=self._choice.executor,
                 documents=done.read - done.unfinished,
+                throttle=self._options.throttle,
+                held_share=held_seconds / max(ended - self._started, held_seconds, 1e-9),
             ),
             load_id=self._load.load_id or None,
             executor=self._choice.executor,

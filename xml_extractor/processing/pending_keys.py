@@ -6,14 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xml_extractor.mapping.records import Key, Previous, State
-from xml_extractor.processing.chunks import CHUNK_DOCUMENTS, Chunk
+from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.pipeline_state import PipelineState
+from xml_extractor.processing.throttle import Throttle
 from xml_extractor.settings import LoadOptions, OnPlanChange
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import LoadHandle
-
-KEY_PAGE = 5_000
-"""Keys a page: one source query and one ledger query for this many documents."""
 
 
 @dataclass(slots=True)
@@ -36,7 +34,7 @@ class PendingKeys:
 
     def __init__(
         self, reader: SourceReader, load: LoadHandle, options: LoadOptions, plan_digest: str,
-        state: PipelineState,
+        state: PipelineState, throttle: Throttle,
     ) -> None:  # fmt: skip
         self.counts = KeyCounts()
         self._reader = reader
@@ -44,10 +42,11 @@ class PendingKeys:
         self._options = options
         self._plan_digest = plan_digest
         self._state = state
+        self._throttle = throttle
 
     def __iter__(self) -> Iterator[Chunk]:
         options = self._options
-        pages = self._reader.key_pages(options.app_id_start, options.app_id_end, KEY_PAGE)
+        pages = self._reader.key_pages(options.app_id_start, options.app_id_end, self._throttle.key_page)
         number = 0
         for page in pages:
             for keys, previous in self._pending_of(page):
@@ -77,7 +76,7 @@ class PendingKeys:
                 previous[key] = entry.previous
             keys.append(key)
             counts.dispatched += 1
-            if len(keys) == CHUNK_DOCUMENTS:
+            if len(keys) == self._throttle.chunk_documents:
                 yield tuple(keys), previous
                 keys, previous = [], {}
         if keys:
@@ -98,10 +97,13 @@ class PendingKeys:
 class GivenKeys:
     """Chunks of keys named by the caller (replay from quarantine), with what the ledger says of them."""
 
-    def __init__(self, keys: Iterable[tuple[Key, Previous]], state: PipelineState) -> None:
+    def __init__(
+        self, keys: Iterable[tuple[Key, Previous]], state: PipelineState, throttle: Throttle
+    ) -> None:
         self.counts = KeyCounts()
         self._keys = keys
         self._state = state
+        self._chunk_documents = throttle.chunk_documents
 
     def __iter__(self) -> Iterator[Chunk]:
         number = 0
@@ -112,7 +114,7 @@ class GivenKeys:
             self.counts.read += 1
             self.counts.dispatched += 1
             previous[key] = known
-            if len(previous) == CHUNK_DOCUMENTS:
+            if len(previous) == self._chunk_documents:
                 number += 1
                 yield Chunk(number, tuple(previous), previous)
                 previous = {}

@@ -11,7 +11,10 @@ from xml_extractor.profiling.clocks import StageClocks
 _DOMINANT_SHARE: Final = 0.5
 
 
-def bottleneck(clocks: StageClocks, *, workers: int, executor: str, documents: int) -> str:
+def bottleneck(
+    clocks: StageClocks, *, workers: int, executor: str, documents: int,
+    throttle: float | None = None, held_share: float = 0.0,
+) -> str:  # fmt: skip
     """Name the bottleneck and what to do about it.
 
     Args:
@@ -19,9 +22,16 @@ def bottleneck(clocks: StageClocks, *, workers: int, executor: str, documents: i
         workers: how many workers ran.
         executor: thread, process or serial, as the run used it.
         documents: how many documents went through the workers.
+        throttle: documents a second that the operator held the load to, if it was.
+        held_share: the part of the run's time for which it was held back.
     """
     if documents == 0 or clocks.seconds <= 0.0:
         return "Nothing was loaded, so nothing was slow."
+    if throttle is not None and held_share >= _DOMINANT_SHARE:
+        return (
+            f"None: the load was held back by --throttle {throttle:g} (documents a second) for "
+            f"{held_share:.0%} of its time; workers, source and target could do more."
+        )
     shares = clocks.shares()
     if executor == "serial":
         if shares["blocked"] >= _DOMINANT_SHARE:

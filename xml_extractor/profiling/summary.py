@@ -69,6 +69,7 @@ class LoadSummary:
     loaded_rows: dict[str, int]
     seconds: float  # from the first read to the last commit
     startup_seconds: float = 0.0  # of these, waited for the first worker process to start
+    held_seconds: float = 0.0  # of these, waited because of --throttle
     clocks: StageClocks = field(default_factory=StageClocks)
     insert_ms: Mapping[str, float | int] = field(default_factory=lambda: dict(NO_INSERTS))
     queue: QueueFigures = field(default_factory=QueueFigures)
@@ -151,6 +152,7 @@ class LoadSummary:
             "rows": dict(self.rows),
             "seconds": round(self.seconds, 3),
             "startup_seconds": round(self.startup_seconds, 3),
+            "held_seconds": round(self.held_seconds, 3),
             "documents_per_second": round(self.documents_per_second, 1),
             "insert_ms": dict(self.insert_ms),
             "worker_time": self.clocks.shares(),

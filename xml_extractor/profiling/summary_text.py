@@ -150,6 +150,8 @@ def _time_figures(summary: LoadSummary) -> list[tuple[str, str]]:
         ("elapsed", duration(summary.seconds) if summary.seconds >= 10 else f"{summary.seconds:.2f} s"),
         ("documents/s", f"{summary.documents_per_second:,.0f}"),
     ]
+    if summary.held_seconds:
+        figures.append(("held back", _elapsed(summary.held_seconds)))
     if insert["count"]:
         figures += [(f"insert {name}", f"{insert[name]:,.1f} ms") for name in ("p50", "p95", "p99")]
         figures.append(("batches", f"{insert['count']:,}"))

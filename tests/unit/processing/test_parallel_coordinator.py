@@ -297,7 +297,9 @@ def test_auto_judges_by_all_that_is_pending_not_by_the_first_page(
 ) -> None:
     seen: list[int] = []
 
-    def choose(setup: object, sample: Sequence[object], pending: int, workers: int) -> ExecutorChoice:
+    def choose(
+        setup: object, sample: Sequence[object], pending: int, workers: int, _: object
+    ) -> ExecutorChoice:
         seen.append(pending)
         return ExecutorChoice("thread", "for the test")
 
@@ -316,3 +318,76 @@ def test_where_nothing_is_pending_the_clocks_say_nothing(executor: str, source: 
     assert summary.documents.read == 0
     assert set(summary.clocks.shares().values()) == {0.0}
     assert summary.clocks.seconds == 0
+
+
+# ------------------------------------------------------------------------------------- throttle
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread", "process", "auto"])
+def test_a_throttled_load_keeps_its_rate_and_says_that_it_was_held_back(
+    source: Engine, plan: Plan, executor: str
+) -> None:
+    target = MemoryTarget()
+    started = time.monotonic()
+
+    summary = coordinator(source, plan, target, executor=executor, throttle=40, limit=60).run()
+
+    # 60 documents in chunks of 10: the last may go out after 50/40 s.
+    assert time.monotonic() - started >= 1.25
+    assert summary.documents.loaded == 60
+    assert summary.held_seconds > 0.5
+    assert "held back by --throttle 40" in summary.bottleneck
+    assert summary.notes == ([] if executor != "auto" else [f"executor thread: {summary.executor_reason}"])
+
+
+def test_a_throttle_that_is_never_reached_is_not_blamed(source: Engine, plan: Plan) -> None:
+    summary = coordinator(source, plan, MemoryTarget(), throttle=1e6).run()
+
+    assert summary.documents.loaded == DOCUMENTS
+    assert "throttle" not in summary.bottleneck
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_a_stop_wakes_a_throttled_load_and_what_was_dispatched_is_committed(
+    source: Engine, plan: Plan, executor: str
+) -> None:
+    target = MemoryTarget()
+    run = coordinator(source, plan, target, executor=executor, throttle=0.01, batch_seconds=3600)
+    thread, outcome = run_in_thread(run)
+    deadline = time.monotonic() + 10
+    while not run._counts.documents().read and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.stop(2)
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert [record.key for record in target.committed] == [1]
+    assert (outcome[0].documents.loaded, outcome[0].documents.unfinished) == (1, 0)
+
+
+def test_an_abort_wakes_a_throttled_serial_load_and_nothing_more_is_committed(
+    source: Engine, plan: Plan
+) -> None:
+    target = MemoryTarget()
+    run = coordinator(source, plan, target, executor="serial", throttle=0.1, batch_seconds=3600)
+    thread, outcome = run_in_thread(run)
+    deadline = time.monotonic() + 10
+    while not run._counts.documents().read and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    run.abort()
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert not target.committed
+    assert outcome[0].documents.unfinished == 1
+
+
+def test_a_throttled_serial_load_commits_a_batch_when_it_is_old(source: Engine, plan: Plan) -> None:
+    target = MemoryTarget()
+    options = {"executor": "serial", "throttle": 20, "limit": 20, "batch_seconds": 0.3, "batch_size": 1000}
+
+    summary = coordinator(source, plan, target, **options).run()
+
+    assert summary.documents.loaded == 20
+    assert summary.batches >= 2

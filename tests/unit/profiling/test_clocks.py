@@ -83,3 +83,17 @@ def test_the_bottleneck_is_the_stage_with_the_most_time(
     assert sentence.startswith(first_word)
     assert advice in sentence
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("held_share", "blamed"), [(0.0, False), (0.49, False), (0.5, True), (0.97, True)]
+)  # fmt: skip
+def test_the_throttle_is_named_where_it_held_the_load_back(held_share: float, blamed: bool) -> None:
+    clocks = StageClocks(parse=1, map=1, blocked=0, idle=98)
+
+    sentence = bottleneck(
+        clocks, workers=4, executor="thread", documents=100, throttle=0.5, held_share=held_share
+    )
+
+    assert ("held back by --throttle 0.5" in sentence) is blamed
+    assert sentence.startswith("The source") is not blamed
