@@ -1,4 +1,4 @@
-"""Databases for the tests: one PostgreSQL server a test process, and a fresh database for each test."""
+"""Databases for the tests: one server of each kind, and a fresh database for each test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.mssql_run import NAME, SqlServerRun, run_of
+from tests.support.mssql_servers import MssqlServer
 from tests.support.servers import NotToBeHad, PostgresqlServer, postgresql_server
 
 
@@ -32,17 +34,40 @@ def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def mssql(request: pytest.FixtureRequest) -> MssqlServer:
+    """A running SQL Server; all of pytest-xdist's workers share one."""
+    return run_of(request.config).server()
+
+
+@pytest.fixture
+def mssql_url(mssql: MssqlServer) -> Iterator[str]:
+    """The URL of a fresh, empty SQL Server database."""
+    with mssql.database() as url:
+        yield url
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """The URL of a SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'database.db'}"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.postgresql),
+        pytest.param("mssql", marks=pytest.mark.sqlserver),
+    ]
+)
 def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh, empty database on each engine in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SqlServerRun(config), NAME)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

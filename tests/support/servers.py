@@ -266,8 +266,11 @@ def _from_container() -> Iterator[PostgresqlServer]:
     if answer.returncode != 0:
         raise NotToBeHad("docker does not run")
     try:
-        from testcontainers.postgres import PostgresContainer
-    except ImportError as error:
-        raise NotToBeHad(f"testcontainers cannot be imported ({error})") from error
+        from testcontainers.community.postgres import PostgresContainer
+    except ImportError:  # releases before the community packages
+        try:
+            from testcontainers.postgres import PostgresContainer
+        except ImportError as error:
+            raise NotToBeHad(f"testcontainers cannot be imported ({error})") from error
     with PostgresContainer("postgres:16-alpine", driver=None) as container:
         yield PostgresqlServer(container.get_connection_url(), "container", local=False)

@@ -1,0 +1,45 @@
+"""What a server that the tests run on cannot do, though SQL Server can: the one list of all exceptions.
+
+Each gap names the tests that it keeps from passing.  They are expected to fail there (strictly: one that
+passes after all is an error, and comes off the list), or are left out where even trying would do harm.
+A test that only has to go without some values asks :func:`tests.support.mssql_run.has_gap`.  The run's
+last lines print which gaps it met, and how many tests each one touched.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+from tests.support.mssql_servers import MssqlServer
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One thing that Babelfish lacks."""
+
+    reason: str
+    tests: tuple[str, ...] = ()
+    """Ids of tests, from the file's path on; ``*`` stands for anything."""
+    runs: bool = True
+    """Whether the tests are run, to see that they fail."""
+
+    def on(self, server: MssqlServer) -> bool:
+        return server.is_babelfish
+
+
+SIX_DIGITS = Gap("datetime2, datetimeoffset and time keep six digits of a second instead of seven")
+
+ALL: tuple[Gap, ...] = (SIX_DIGITS,)
+
+
+def gap_of(test: str, server: MssqlServer) -> Gap | None:
+    """The gap that keeps a test from passing on this server."""
+    return next(
+        (gap for gap in ALL if gap.on(server) and any(_matches(test, pattern) for pattern in gap.tests)), None
+    )
+
+
+def _matches(test: str, pattern: str) -> bool:
+    # Square brackets are part of a test's id, not sets of characters.
+    return fnmatch.fnmatchcase(test, pattern.replace("[", "[[]"))
