@@ -24,6 +24,7 @@ from xml_extractor.contract.plan import SourcePlan, Table
 from xml_extractor.engines.base import Session, TimeLimits
 from xml_extractor.engines.ddl import quote_identifier, split_name
 from xml_extractor.engines.encoding import written_columns
+from xml_extractor.engines.markers import split_at_markers
 from xml_extractor.engines.postgresql_errors import Aborted, NoAnswer
 from xml_extractor.engines.watchdog import WATCHDOG
 from xml_extractor.mapping.records import Key, SourceDocument
@@ -370,25 +371,5 @@ def quote_table(name: str) -> str:
 @lru_cache(maxsize=512)
 def numbered(sql: str) -> str:
     """Turn ``?`` into ``$1``, ``$2`` …, but not inside of literals, quoted names and comments."""
-    if "?" not in sql:
-        return sql
-    out = []
-    count = 0
-    position = 0
-    while position < len(sql):
-        character = sql[position]
-        stop = position + 1
-        if character == "?":
-            count += 1
-            out.append(f"${count}")
-        else:
-            if character in "'\"":
-                # A doubled quote ends one literal and begins the next: the same thing here.
-                stop = sql.find(character, position + 1) + 1 or len(sql)
-            elif sql.startswith("--", position):
-                stop = sql.find("\n", position) + 1 or len(sql)
-            elif sql.startswith("/*", position):
-                stop = sql.find("*/", position) + 2 if "*/" in sql[position:] else len(sql)
-            out.append(sql[position:stop])
-        position = stop
-    return "".join(out)
+    first, *rest = split_at_markers(sql)
+    return first + "".join(f"${number}{piece}" for number, piece in enumerate(rest, start=1))
