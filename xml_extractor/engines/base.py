@@ -99,6 +99,8 @@ class ColumnSpec:
     type: SqlType
     nullable: bool
     server_generated: bool = False
+    code_page: str = "cp1252"
+    """Python's codec name for char and varchar, on engines where a column has a code page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +321,8 @@ def table_specs(plan: Plan) -> list[TableSpec]:
             TableSpec(
                 name=table.name,
                 columns=tuple(
-                    ColumnSpec(c.name, c.type, c.nullable, c.server_generated) for c in table.columns
+                    ColumnSpec(c.name, c.type, c.nullable, c.server_generated, c.conversion.code_page)
+                    for c in table.columns
                 ),
                 primary_key=tuple(table.columns[i].name for i in table.primary_key),
                 foreign_key=tuple(

@@ -66,6 +66,8 @@ def create_statement(
     *,
     quote_table: Callable[[str], str],
     column_definition: Callable[[TableSpec, ColumnSpec], str],
+    quote: Callable[[str], str] = quote_identifier,
+    primary_key: str = "PRIMARY KEY",
     inline_key: bool = False,
     suffix: str = "",
 ) -> str:
@@ -75,10 +77,10 @@ def create_statement(
     """
     lines = [f"    {column_definition(table, column)}" for column in table.columns]
     if table.primary_key and not inline_key:
-        lines.append(f"    PRIMARY KEY ({', '.join(quote_identifier(c) for c in table.primary_key)})")
+        lines.append(f"    {primary_key} ({', '.join(map(quote, table.primary_key))})")
     if table.foreign_key and table.parent is not None:
-        own = ", ".join(quote_identifier(c) for c, _ in table.foreign_key)
-        theirs = ", ".join(quote_identifier(c) for _, c in table.foreign_key)
+        own = ", ".join(quote(c) for c, _ in table.foreign_key)
+        theirs = ", ".join(quote(c) for _, c in table.foreign_key)
         lines.append(f"    FOREIGN KEY ({own}) REFERENCES {quote_table(table.parent)} ({theirs})")
     body = ",\n".join(lines)
     return f"CREATE TABLE {quote_table(table.name)} (\n{body}\n){suffix}"
