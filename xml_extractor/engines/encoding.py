@@ -29,7 +29,7 @@ def written_columns(table: Table) -> tuple[int, ...]:
     return tuple(i for i, column in enumerate(table.columns) if not column.server_generated)
 
 
-def _picked(rows: list[Row], pick: tuple[int, ...] | None) -> Sequence[Row]:
+def picked(rows: list[Row], pick: tuple[int, ...] | None) -> Sequence[Row]:
     """The rows without the columns that are not written; ``pick`` None = all are."""
     if pick is None:
         return rows
@@ -38,7 +38,8 @@ def _picked(rows: list[Row], pick: tuple[int, ...] | None) -> Sequence[Row]:
     return list(map(itemgetter(*pick), rows))
 
 
-def _pick_of(table: Table) -> tuple[int, ...] | None:
+def pick_of(table: Table) -> tuple[int, ...] | None:
+    """The written columns for :func:`picked`: None where that is all of them."""
     written = written_columns(table)
     return None if len(written) == len(table.columns) else written
 
@@ -83,10 +84,10 @@ class TupleEncoder:
             types = [table.columns[i].type for i in written_columns(table)]
             tables.append(
                 _TupleTable(
-                    pick=_pick_of(table),
+                    pick=pick_of(table),
                     bits=tuple(i for i, t in enumerate(types) if t.family is Family.BIT),
                     decimals=tuple(i for i, t in enumerate(types) if t.family is Family.DECIMAL),
-                    long=tuple(i for i, t in enumerate(types) if _is_long(t)),
+                    long=tuple(i for i, t in enumerate(types) if is_long(t)),
                     # An object header and a pointer for each value, as CPython lays them out, and a
                     # short text behind it.
                     row_bytes=56 + 80 * len(types),
@@ -102,7 +103,7 @@ class TupleEncoder:
             if not table_rows:
                 encoded.append(())
                 continue
-            out = _picked(table_rows, table.pick)
+            out = picked(table_rows, table.pick)
             if table.decimals or table.bits:
                 out = [_plain(row, table.decimals, table.bits) for row in out]
             size += table.row_bytes * len(out)
@@ -130,7 +131,8 @@ def _plain(row: Row, decimals: tuple[int, ...], bits: tuple[int, ...]) -> Row:
     return tuple(values)
 
 
-def _is_long(kind: SqlType) -> bool:
+def is_long(kind: SqlType) -> bool:
+    """Whether values can be so long that they count in an estimate of size."""
     if kind.family is Family.XML:
         return True
     return kind.family in (Family.TEXT, Family.BINARY) and (kind.length is None or kind.length > LONG_TEXT)
@@ -191,13 +193,13 @@ class CopyEncoder:
     @classmethod
     def of(cls, plan: Plan) -> CopyEncoder:
         """Build the encoder of a plan's rows."""
-        return cls(tuple(_pick_of(table) for table in plan.tables))
+        return cls(tuple(pick_of(table) for table in plan.tables))
 
     def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
         """Return (bytes per table, estimate of their size in bytes)."""
         encoded = tuple(
             [
-                copy_text(_picked(table_rows, pick)) if table_rows else b""
+                copy_text(picked(table_rows, pick)) if table_rows else b""
                 for pick, table_rows in zip(self.picks, rows, strict=True)
             ]
         )

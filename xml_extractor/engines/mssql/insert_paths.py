@@ -15,6 +15,10 @@ EXECUTEMANY: Final = "executemany"
 INSERT_PATHS: Final = (BULKCOPY, OPENJSON, FAST_EXECUTEMANY, EXECUTEMANY)
 """Fastest first, as measured next to the server."""
 
+LOCK_ESCALATION_ROWS: Final = 4_000
+"""Rows a statement where lock escalation is to be avoided: the server locks the whole table once a statement
+holds 5,000 locks on one table or index (Microsoft's "Transaction locking and row versioning guide")."""
+
 
 class RowWriter(Protocol):
     """Writes encoded rows over a wire, inside the transaction that is open on it.  One session's."""
