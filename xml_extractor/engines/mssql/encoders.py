@@ -65,14 +65,14 @@ def _encodable(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Texts:
+class Texts:
     """The columns of a table that can hold any character, as (position among the written, name)."""
 
     table: str
     columns: tuple[tuple[int, str], ...]
 
     @classmethod
-    def of(cls, table: Table) -> _Texts:
+    def of(cls, table: Table) -> Texts:
         written = [table.columns[i] for i in written_columns(table)]
         return cls(
             table.name,
@@ -83,8 +83,15 @@ class _Texts:
             ),
         )
 
-    def unstorable(self, rows: Iterable[Row]) -> Unstorable | None:
+    def unstorable_in(self, rows: Sequence[Row]) -> Unstorable | None:
         """Name the first column with a text that must not be stored."""
+        # All texts at once: two looks at one long text are quicker than two at each.
+        if not utf16_problem("".join([row[i] or "" for row in rows for i, _ in self.columns])):  # type: ignore[misc]
+            return None
+        return self.unstorable(rows)
+
+    def unstorable(self, rows: Iterable[Row]) -> Unstorable | None:
+        """Name the first column with a text that must not be stored, looking at each."""
         for row in rows:
             for i, name in self.columns:
                 value = row[i]
@@ -128,13 +135,13 @@ _ENCODE: Final = json.JSONEncoder(
 class JsonTable:
     """Makes JSON of one table's rows.  Picklable, thread-safe."""
 
-    texts: _Texts
+    texts: Texts
     moments: tuple[tuple[int, Callable[[Any], Value]], ...]
 
     @classmethod
     def of(cls, table: Table) -> JsonTable:
         """Build it for a table of a plan."""
-        return cls(_Texts.of(table), _moments(table))
+        return cls(Texts.of(table), _moments(table))
 
     def fragment(self, rows: Sequence[Row]) -> str | Unstorable:
         """Return rows as JSON arrays with commas between, ``[1,"a",null],[2,"b",true]``; "" for no rows.
@@ -184,7 +191,7 @@ class JsonEncoder:
 @dataclass(frozen=True, slots=True)
 class _TupleTable:
     pick: tuple[int, ...] | None
-    texts: _Texts
+    texts: Texts
     conversions: tuple[tuple[int, Callable[[Any], Value]], ...]
     long: tuple[int, ...]
     row_bytes: int
@@ -214,7 +221,7 @@ class TextTupleEncoder:
             tables.append(
                 _TupleTable(
                     pick=pick_of(table),
-                    texts=_Texts.of(table),
+                    texts=Texts.of(table),
                     conversions=(*plain, *_moments(table)),
                     long=tuple(i for i, kind in enumerate(types) if is_long(kind)),
                     # As CPython lays them out: a tuple's header, and for each value a pointer, an object's
@@ -233,12 +240,10 @@ class TextTupleEncoder:
                 encoded.append(())
                 continue
             out = picked(table_rows, table.pick)
-            # All texts at once: two looks at one long text are quicker than two at each.
-            if utf16_problem("".join([row[i] or "" for row in out for i, _ in table.texts.columns])):  # type: ignore[misc]
-                unstorable = table.texts.unstorable(out)
-                if unstorable is not None:
-                    encoded.append(unstorable)
-                    continue
+            unstorable = table.texts.unstorable_in(out)
+            if unstorable is not None:
+                encoded.append(unstorable)
+                continue
             if table.conversions:
                 out = _converted(out, table.conversions)
             size += table.row_bytes * len(out)

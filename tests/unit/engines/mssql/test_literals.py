@@ -1,0 +1,60 @@
+"""Literals say what parameters would have said."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xml_extractor.engines.mssql.literals import bound, literal
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "NULL"),
+        (True, "1"),
+        (False, "0"),
+        (-(2**63), "-9223372036854775808"),
+        (0.1, "0.1e0"),
+        (5e-324, "5e-324"),
+        (1e16, "1e+16"),
+        (Decimal("-0.00"), "0.00"),
+        (Decimal("1E-38"), "0.00000000000000000000000000000000000001"),
+        (b"", "0x"),
+        (b"\x00\xff", "0x00ff"),
+        ("", "N''"),
+        ("it's '' 漢", "N'it''s '''' 漢'"),
+        ("a\\b\nc", "N'a\\b\nc'"),
+        ("a\\\nb", "(CAST(N'' AS nvarchar(max)) + N'a\\' + N'\nb')"),
+        ("a\\\r\nb", "(CAST(N'' AS nvarchar(max)) + N'a\\' + N'\r\nb')"),
+    ],
+)
+def test_literals(value: object, text: str) -> None:
+    assert literal(value) == text
+
+
+def read_back(text: str) -> str:
+    """What T-SQL makes of the literal of a text, by its own rules."""
+    pieces = re.findall(r"N'((?:[^']|'')*)'", text.removeprefix("(CAST(N'' AS nvarchar(max))"), re.S)
+    return "".join(re.sub(r"\\(\r\n|\n|\r)", "", piece).replace("''", "'") for piece in pieces)
+
+
+@given(st.text(alphabet=st.sampled_from("a'\\\n\r;-?[]漢"), max_size=30))
+def test_any_text_is_read_back_as_it_was(value: str) -> None:
+    assert read_back(literal(value)) == value
+
+
+def test_a_type_that_is_no_parameter_is_a_mistake() -> None:
+    with pytest.raises(TypeError, match="object"):
+        literal(object())
+
+
+def test_bound_puts_values_where_the_markers_are() -> None:
+    sql = "SELECT '?', [a?] FROM t WHERE b = ? AND c = ? -- ?"
+    assert bound(sql, ("x?", 1)) == "SELECT '?', [a?] FROM t WHERE b = N'x?' AND c = 1 -- ?"
+    with pytest.raises(ValueError, match="2 markers and 1 parameters"):
+        bound(sql, (1,))

@@ -1,0 +1,379 @@
+"""Bulk copy inside the transaction, and the proofs that it stored what it was given.
+
+The library beneath (:mod:`.core_wire`) reads a table's columns from the server and matches names by what it
+read.  A server that describes its tables otherwise than the library expects makes it put values into
+the wrong columns without an error, and the interface is not documented.  So nothing is taken for granted:
+
+* Before a load, :func:`served_types` copies values of every type of the plan into a temporary table, the
+  columns named in another order than they were created in, and reads them back.  Tables with a
+  column of a type that does not come back as it was are written by OPENJSON, over the same connection.
+* The first copy into each table over each connection is read back by primary key, within the transaction,
+  and compared value by value.  What differs rolls the batch back, and the connection goes on by OPENJSON.
+* The server, not the library, says how many rows each copy added.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
+from typing import Any, Final
+
+from xml_extractor.contract.plan import Plan, Table
+from xml_extractor.contract.types import INTEGER_RANGES, MONEY_RANGES, Family, SqlType
+from xml_extractor.engines.encoding import is_long, pick_of, picked, written_columns
+from xml_extractor.engines.mssql.core_wire import CoreWire
+from xml_extractor.engines.mssql.encoders import JsonTable, Texts, storable
+from xml_extractor.engines.mssql.errors import BulkCopyMisread
+from xml_extractor.engines.mssql.insert_paths import LOCK_ESCALATION_ROWS, RowWriter
+from xml_extractor.engines.mssql.literals import literal
+from xml_extractor.engines.mssql.names import quote_identifier, quote_table
+from xml_extractor.engines.mssql.types import column_type
+from xml_extractor.engines.mssql.wires import Wire
+from xml_extractor.mapping.records import Row
+
+logger = logging.getLogger(__name__)
+
+VERIFIED_ROWS: Final = 25
+"""Rows of a first copy that are read back, evenly spread: columns that were exchanged show in one."""
+
+TRIAL: Final = "#xml_extractor_trial"
+
+_NEVER_SERVED: Final = frozenset({Family.XML})
+"""The library refuses xml columns."""
+
+
+# ------------------------------------------------------------------------------- comparing what was stored
+
+
+def _selected(kind: SqlType, column: str) -> str:
+    """A column as a query gives it back in full: temporals as text, because Python's have six digits."""
+    if kind.family in (Family.DATE, Family.TIME, Family.DATETIME, Family.DATETIMEOFFSET):
+        return f"CONVERT(varchar(40), {column}, 121)"  # 121: ODBC canonical, with all digits
+    return column
+
+
+def _comparable(kind: SqlType, value: Any) -> Any:
+    """A value as given to the copy, or as selected, in the one form in which the two are equal."""
+    if value is None:
+        return None
+    family = kind.family
+    if family in (Family.TIME, Family.DATETIME, Family.DATETIMEOFFSET):
+        text = str(value).replace("T", " ").replace(" +", "+").replace(" -", "-")
+        clock, sign, offset = text, "", ""
+        if family is Family.DATETIMEOFFSET:
+            clock, sign, offset = text[:-6], text[-6], text[-5:]
+        if "." in clock:
+            clock = clock.rstrip("0").rstrip(".")
+        return clock + sign + offset
+    if family is Family.BIT:
+        return bool(value)
+    if family is Family.DECIMAL:
+        return Decimal(value)
+    if family is Family.FLOAT:
+        return struct.pack("f", value) if kind.name == "real" else float(value)
+    if family is Family.BINARY:
+        return bytes(value)
+    if family is Family.GUID:
+        return str(value).lower()
+    return value
+
+
+# ------------------------------------------------------------------------------- trying a server out
+
+_TEXT: Final = "a'\t\n 漢🎵"
+_DATE, _CLOCK, _FRACTION, _OFFSET = "2024-02-29", "23:59:58", "1234567", "-13:59"
+
+
+def _samples(kind: SqlType) -> list[Any]:
+    """Values of a type that a server which misreads it cannot all give back."""
+    family, scale = kind.family, kind.scale or 0
+    clock = _CLOCK if kind.name != "smalldatetime" else "23:59:00"
+    digits = f".{_FRACTION[:scale]}" if scale else ""
+    if kind.name == "datetime":
+        digits = ".997"  # its clock ticks in steps of 1/300 s
+    if family is Family.BIT:
+        return [True, False]
+    if family is Family.INTEGER:
+        low, high = INTEGER_RANGES[kind.name]
+        return [low, high, 7]
+    if family is Family.DECIMAL:
+        if kind.name in MONEY_RANGES:
+            return [*MONEY_RANGES[kind.name], Decimal("1.2345")]
+        most = Decimal(10 ** (kind.precision or 18) - 1).scaleb(-scale)
+        return [most, -most, Decimal(1).scaleb(-scale), Decimal(0).scaleb(-scale)]
+    if family is Family.FLOAT:
+        return [0.5, -1.0] if kind.name == "real" else [0.1, -1.7976931348623157e308, 123456789.12345679]
+    if family is Family.DATE:
+        return [_DATE, "0001-01-01"]
+    if family is Family.TIME:
+        return [f"{_CLOCK}{digits}"]
+    if family is Family.DATETIME:
+        return [f"{_DATE} {clock}{digits}"]
+    if family is Family.DATETIMEOFFSET:
+        return [f"{_DATE} {clock}{digits}{_OFFSET}"]
+    if family is Family.GUID:
+        return ["0e984725-c51c-4bf4-9960-e1c80e27aba0"]
+    length = kind.length or 9000  # beyond what fits into a row's page
+    if family is Family.BINARY:
+        return [bytes(i % 256 for i in range(length))] + ([] if kind.is_fixed_length else [b""])
+    text = (_TEXT if kind.is_unicode else "a'\t\n b") * length
+    text = text[: length // 2 if kind.is_unicode else length]
+    if kind.is_fixed_length:
+        units = len(text.encode("utf-16-le")) // 2
+        return [text + " " * (length - units)]
+    return [text, "", " "]
+
+
+def served_types(wire: CoreWire, kinds: Collection[SqlType], timeout_seconds: float) -> frozenset[SqlType]:
+    """Return those types whose values a bulk copy over this connection stores as they are.
+
+    Everything is done in a temporary table, in a transaction that is rolled back.
+    """
+    candidates = [kind for kind in kinds if kind.family not in _NEVER_SERVED]
+    if _comes_back(wire, candidates, timeout_seconds):
+        return frozenset(candidates)
+    # One of them spoils the copy of all: find which.
+    return frozenset(kind for kind in candidates if _comes_back(wire, [kind], timeout_seconds))
+
+
+def _comes_back(wire: CoreWire, kinds: Sequence[SqlType], timeout_seconds: float) -> bool:
+    names = [f"c{index}" for index in range(len(kinds))]
+    samples = [_samples(kind) for kind in kinds]
+    height = max(map(len, samples), default=0)
+    rows = [
+        tuple([number, *(column[number % len(column)] for column in samples)]) for number in range(height)
+    ]
+    rows.append((height, *(None for _ in kinds)))
+    columns = "".join(f", {name} {column_type(kind)} NULL" for name, kind in zip(names, kinds, strict=True))
+    try:
+        wire.run("BEGIN TRANSACTION")
+        wire.run(f"CREATE TABLE {TRIAL} (id int NOT NULL{columns})")
+        # Named last to first: a library or server that goes by position puts them into the wrong columns.
+        wire.bulk_copy(
+            TRIAL,
+            [*reversed(names), "id"],
+            [(*reversed(values), number) for number, *values in rows],
+            timeout_seconds=timeout_seconds,
+        )
+        counted = int(wire.query("SELECT @@ROWCOUNT")[0][0])
+        selected = ", ".join(
+            ["id", *(_selected(kind, name) for name, kind in zip(names, kinds, strict=True))]
+        )
+        found = wire.query(f"SELECT {selected} FROM {TRIAL} ORDER BY id")
+        wire.run("ROLLBACK TRANSACTION")
+    except Exception as error:
+        logger.debug("bulk copy of %s fails: %s", ", ".join(map(str, kinds)), type(error).__name__)
+        _clean(wire)
+        return False
+    return counted == len(rows) and _all_equal([None, *kinds], rows, found)
+
+
+def _all_equal(
+    kinds: Sequence[SqlType | None], given: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]
+) -> bool:
+    return len(given) == len(found) and all(
+        (one if kind is None else _comparable(kind, one))
+        == (other if kind is None else _comparable(kind, other))
+        for row, stored in zip(given, found, strict=True)
+        for kind, one, other in zip(kinds, row, stored, strict=True)
+    )
+
+
+def _clean(wire: CoreWire) -> None:
+    try:
+        wire.run(f"IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; DROP TABLE IF EXISTS {TRIAL}")
+    except Exception:  # noqa: BLE001 - a connection that is broken shows at its next use
+        logger.debug("the connection for bulk copy is broken")
+
+
+def reasons_against(plan: Plan, served: Collection[SqlType]) -> dict[str, str]:
+    """Return by table why its rows have to be written by OPENJSON; tables not named can be copied."""
+    reasons = {}
+    for table in plan.tables:
+        written = written_columns(table)
+        unserved = sorted({str(table.columns[i].type) for i in written} - {str(kind) for kind in served})
+        if unserved:
+            reasons[table.name] = f"bulk copy does not keep {', '.join(unserved)} as it is"
+        elif not table.primary_key or not set(table.primary_key) <= set(written):
+            reasons[table.name] = (
+                "its primary key is not among what is written, so nothing could be read back"
+            )
+    return reasons
+
+
+# ------------------------------------------------------------------------------------- encoding
+
+
+@dataclass(frozen=True, slots=True)
+class _CopiedTable:
+    pick: tuple[int, ...] | None
+    texts: Texts
+    long: tuple[int, ...]
+    row_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BulkEncoder:
+    """Rows for bulk copy: a list of tuples of canonical values per table, or JSON for the tables that are
+    written by OPENJSON.  Picklable, thread-safe.  Texts that must not be stored are found as elsewhere."""
+
+    tables: tuple[tuple[tuple[int, ...] | None, JsonTable] | _CopiedTable, ...]
+
+    @classmethod
+    def of(cls, plan: Plan, by_json: Collection[str]) -> BulkEncoder:
+        """Build the encoder of a plan's rows."""
+        tables: list[tuple[tuple[int, ...] | None, JsonTable] | _CopiedTable] = []
+        for table in plan.tables:
+            if table.name in by_json:
+                tables.append((pick_of(table), JsonTable.of(table)))
+                continue
+            types = [table.columns[i].type for i in written_columns(table)]
+            tables.append(
+                _CopiedTable(
+                    pick=pick_of(table),
+                    texts=Texts.of(table),
+                    long=tuple(i for i, kind in enumerate(types) if is_long(kind)),
+                    # As CPython lays them out: a tuple's header, and for each value a pointer, an object's
+                    # header and a short text.
+                    row_bytes=56 + 80 * len(types),
+                )
+            )
+        return cls(tuple(tables))
+
+    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
+        """Return (per table tuples, JSON or :class:`Unstorable`, estimate of their size in bytes)."""
+        encoded: list[Any] = []
+        size = 0
+        for table, table_rows in zip(self.tables, rows, strict=True):
+            if not isinstance(table, _CopiedTable):
+                pick, to_json = table
+                text = to_json.fragment(picked(table_rows, pick))
+                size += len(text) if isinstance(text, str) else 0
+                encoded.append(text)
+                continue
+            out = picked(table_rows, table.pick) if table_rows else ()
+            unstorable = table.texts.unstorable_in(out)
+            size += table.row_bytes * len(out)
+            size += sum(len(row[i]) for row in out for i in table.long if row[i] is not None)  # type: ignore[arg-type, misc]
+            encoded.append(unstorable or out)
+        return tuple(encoded), size
+
+
+# ------------------------------------------------------------------------------------- writing
+
+
+@dataclass(slots=True)
+class _Destination:
+    """What is known of a table on this connection, once it was copied into."""
+
+    keep_identity: bool
+    verified: bool = False
+
+
+class BulkCopyWriter:
+    """Writes rows by bulk copy, parents' tables first.  One session's; see the module's text.
+
+    Args:
+        by_json: writes the tables that bulk copy does not serve, and all tables once it was caught
+            storing other values than it was given.
+        schema: of tables named without one.
+        avoid_lock_escalation: keep each statement below the rows at which a table is locked as a whole.
+    """
+
+    def __init__(
+        self, by_json: RowWriter, *, schema: str | None, avoid_lock_escalation: bool, timeout_seconds: float
+    ) -> None:
+        self._by_json = by_json
+        self._schema = schema
+        self._rows_per_statement = LOCK_ESCALATION_ROWS if avoid_lock_escalation else 0
+        self._timeout_seconds = timeout_seconds
+        self._destinations: dict[str, _Destination] = {}
+        self._given_up = False
+
+    def write_tables(self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
+        """Insert the rows of several tables; see :class:`RowWriter`.
+
+        Raises:
+            BulkCopyMisread: what was stored is not what was given; the transaction has to be rolled back.
+        """
+        assert isinstance(wire, CoreWire)
+        counts: list[int] = []
+        waiting: list[tuple[Table, Sequence[Any]]] = []  # tables for OPENJSON, which takes several at once
+        for table, pieces in tables:
+            given = storable(pieces)
+            if given and isinstance(given[0], str):
+                waiting.append((table, given))
+            elif self._given_up:
+                to_json = JsonTable.of(table)
+                waiting.append((table, [to_json.fragment(rows) for rows in given]))
+            else:
+                counts += self._flushed(wire, waiting)
+                counts.append(self._copy(wire, table, list(chain.from_iterable(given))))
+        return counts + self._flushed(wire, waiting)
+
+    def _flushed(self, wire: Wire, waiting: list[tuple[Table, Sequence[Any]]]) -> list[int]:
+        if not waiting:
+            return []
+        counts = self._by_json.write_tables(wire, waiting)
+        waiting.clear()
+        return counts
+
+    def _copy(self, wire: CoreWire, table: Table, rows: list[Row]) -> int:
+        name = quote_table(table.name, self._schema)
+        columns = [table.columns[i].name for i in written_columns(table)]
+        destination = self._destinations.get(table.name)
+        if destination is None:
+            identities = wire.query(
+                "SELECT name FROM sys.identity_columns WHERE object_id = OBJECT_ID(?)", (name,)
+            )
+            keep = any(identity in columns for (identity,) in identities)
+            destination = self._destinations[table.name] = _Destination(keep_identity=keep)
+        count = 0
+        step = self._rows_per_statement or len(rows)
+        for first in range(0, len(rows), step):
+            wire.bulk_copy(
+                name,
+                columns,
+                rows[first : first + step],
+                timeout_seconds=self._timeout_seconds,
+                keep_identity=destination.keep_identity,
+            )
+            # The library returns what it sent; this is what the server took.
+            count += int(wire.query("SELECT @@ROWCOUNT")[0][0])
+        if not destination.verified:
+            self._verify(wire, name, table, rows)
+            destination.verified = True
+        return count
+
+    def _verify(self, wire: CoreWire, name: str, table: Table, rows: Sequence[Row]) -> None:
+        """Read some of the rows back by their primary keys and compare every value."""
+        written = written_columns(table)
+        kinds = [table.columns[i].type for i in written]
+        columns = [quote_identifier(table.columns[i].name) for i in written]
+        keys = [written.index(i) for i in table.primary_key]
+        step = max(1, len(rows) // VERIFIED_ROWS)
+        sample = rows[::step][:VERIFIED_ROWS]
+        conditions = " OR ".join(
+            "("
+            + " AND ".join(f"{columns[i]} = CAST({literal(row[i])} AS {column_type(kinds[i])})" for i in keys)
+            + ")"
+            for row in sample
+        )
+        selected = ", ".join(_selected(kind, column) for kind, column in zip(kinds, columns, strict=True))
+        found = wire.query(f"SELECT {selected} FROM {name} WHERE {conditions}")
+
+        def compared(row: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(_comparable(kind, value) for kind, value in zip(kinds, row, strict=True))
+
+        if {*map(compared, found)} != {*map(compared, sample)}:
+            self._given_up = True
+            logger.warning(
+                "bulk copy into %s stored other values than it was given; nothing of it is kept, and this "
+                "connection goes on with --insert-path openjson. Give that to every run against this server",
+                table.name,
+            )
+            raise BulkCopyMisread(f"bulk copy into {table.name} stored other values than it was given")

@@ -1,0 +1,62 @@
+"""Values as T-SQL literals, for a connection that takes no parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from xml_extractor.engines.encoding import decimal_text
+from xml_extractor.engines.markers import split_at_markers
+
+
+def literal(value: Any) -> str:
+    """Return a value as a literal that the server reads back as the same value, of the type it would have
+    as a parameter.
+
+    Raises:
+        TypeError: the value is of no type that a parameter may have.
+    """
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "0x" + bytes(value).hex()
+    if isinstance(value, float):
+        # With an exponent it is a float literal; without one it would be a decimal.
+        text = repr(value)
+        return text if "e" in text else f"{text}e0"
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    raise TypeError(f"{type(value).__name__} is not a type of parameters")
+
+
+def _text(value: str) -> str:
+    """N and doubled quotes: within a T-SQL literal nothing else has a meaning, but a backslash at the end of
+    a line, which joins the next line to it.  There the literal is ended and another one begun."""
+    quoted = value.replace("'", "''")
+    if "\\\n" not in quoted and "\\\r" not in quoted:
+        return f"N'{quoted}'"
+    parts = quoted.replace("\\\n", "\\' + N'\n").replace("\\\r", "\\' + N'\r")
+    # Short texts joined are cut off at 4,000 characters, unless one of them is of unlimited length.
+    return f"(CAST(N'' AS nvarchar(max)) + N'{parts}')"
+
+
+def bound(sql: str, parameters: Sequence[Any]) -> str:
+    """Return a statement with literals in place of its ``?`` markers.
+
+    Raises:
+        ValueError: there are not as many values as markers.
+    """
+    pieces = split_at_markers(sql, brackets=True)
+    if len(pieces) != len(parameters) + 1:
+        raise ValueError(f"{len(pieces) - 1} markers and {len(parameters)} parameters")
+    text = [pieces[0]]
+    for value, piece in zip(parameters, pieces[1:], strict=True):
+        text += (literal(value), piece)
+    return "".join(text)
