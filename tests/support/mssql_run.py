@@ -41,6 +41,8 @@ class SqlServerRun:
         self._not_run = 0
         self._server: MssqlServer | None = None
         self._failure: str | None = None
+        if offered is None and os.environ.get(REQUIRE) and (reason := why_none()) is not None:
+            raise pytest.UsageError(f"{REQUIRE} is set, and there is no SQL Server: {reason}")
 
     def server(self) -> MssqlServer:
         """The run's server, started if need be; ends the test if there is none."""
@@ -65,10 +67,8 @@ class SqlServerRun:
                 item.add_marker(pytest.mark.sqlserver)
         yield  # here -m and -k choose
         chosen = [item for item in items if item.get_closest_marker("sqlserver")]
-        if not chosen or (reason := why_none()) is None:
+        if not chosen or why_none() is None:
             return
-        if os.environ.get(REQUIRE):
-            raise pytest.UsageError(f"{REQUIRE} is set, and there is no SQL Server: {reason}")
         self._not_run = len(chosen)
         left_out = set(chosen)
         items[:] = [item for item in items if item not in left_out]
