@@ -41,6 +41,8 @@ class Fault:
     native_code: str | None = None  # SQLSTATE, SQLite's error name, SQL Server's number
     table: str | None = None
     column: str | None = None
+    slow: bool = False
+    """The server asks for patience: wait longer between attempts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
 """A server that restarts is noticed within this time of its coming back."""
 
+FIRST_WAIT_THROTTLED_SECONDS = 5.0
+LONGEST_WAIT_THROTTLED_SECONDS = 30.0
+"""A server that turns requests away for its load is asked less often: Microsoft advises some ten seconds
+for error 40501, and longer each time."""
+
 _DOUBLINGS = 16  # beyond this the wait has long reached its cap; keeps the power from growing for ever
 
 
@@ -74,9 +79,12 @@ class _Schedule:
         now = monotonic()
         if state.attempt_number == 1:
             self._closes_at = now + self._retry_seconds
-        longest = min(
-            LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(state.attempt_number - 1, _DOUBLINGS)
-        )
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is not None and self._engine.classify(error).slow:
+            first, cap = FIRST_WAIT_THROTTLED_SECONDS, LONGEST_WAIT_THROTTLED_SECONDS
+        else:
+            first, cap = FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
+        longest = min(cap, first * 2.0 ** min(state.attempt_number - 1, _DOUBLINGS))
         # Half fixed and half random: victims of one deadlock part, and no wait is next to nothing.
         seconds = longest * random.uniform(0.5, 1.0)
         return max(0.0, min(seconds, self._closes_at - now))

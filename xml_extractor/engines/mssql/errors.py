@@ -1,56 +1,193 @@
-"""What SQL Server's errors mean, by its own numbers."""
+"""What SQL Server's errors mean, and the errors that a session raises itself.
+
+The server's own words are passed on only where they name objects; the words of data errors quote the
+offending value, so these get a sentence of ours.
+"""
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from xml_extractor.engines.base import Fault, FaultKind
+from xml_extractor.engines.mssql import error_codes as codes
+from xml_extractor.engines.mssql.error_texts import names, number_by_text, of_driver, of_other_server
+from xml_extractor.engines.mssql.native_errors import NativeError, native_errors
+
+_LONGEST_MESSAGE: Final = 500
+_QUOTED: Final = re.compile(r"'[^']*'?|\"[^\"]*\"?")
+_NOT_ENCODABLE: Final = (
+    "not_encodable",
+    "a text holds a character that the database or its driver does not take",
+)
+_SENTENCES: Final = {
+    **dict(codes.DATA.values()),
+    "foreign_key_violation": "a row refers to a parent row that is not there",
+    "check_violation": "a value breaks a CHECK constraint",
+    "constraint_violation": "a constraint refuses the row",
+    "out_of_range": "a value is beyond its column's range",
+    "not_convertible": "a value is not of its column's type",
+    "data_exception": "a value is not acceptable",
+    "not_encodable": _NOT_ENCODABLE[1],
+}
 
 
-class NoAnswer(Exception):
+class SessionError(Exception):
+    """An error that a session raises itself."""
+
+    kind = FaultKind.DISCONNECTED
+    code = "connection_lost"
+
+
+class NoAnswer(SessionError):
     """The server did not answer within the time limit; the connection was given up."""
 
+    code = "no_answer"
 
-class Aborted(Exception):
+
+class Aborted(SessionError):
     """The session was aborted and cannot be used any more."""
 
+    code = "aborted"
 
-class ClaimConflict(Exception):
+
+class ClaimConflict(SessionError):
     """Another loader committed the same keys in between; the transaction is to be tried again."""
 
+    kind = FaultKind.TRANSIENT
+    code = "claim_conflict"
 
-class BulkCopyMisread(Exception):
+
+class BulkCopyMisread(SessionError):
     """Bulk copy did not store what it was given; the batch is to be tried again on another path."""
 
-
-class UnstorableText(Exception):
-    """A text holds NUL or half of a surrogate pair, which the server would store and nobody could read."""
-
-    def __init__(self, table: str, column: str) -> None:
-        super().__init__(table, column)
-        self.table = table
-        self.column = column
-
-    def __str__(self) -> str:
-        return f"a text holds a NUL or half of a surrogate pair: {self.table}.{self.column}"
+    kind = FaultKind.TRANSIENT
+    code = "bulk_copy_misread"
 
 
-class CoreFailure(Exception):
+class CoreFailure(SessionError):
     """The library behind bulk copy panicked; its connection is of no use any more."""
 
 
-_OWN: tuple[tuple[type[Exception], FaultKind, str], ...] = (
-    (NoAnswer, FaultKind.DISCONNECTED, "no_answer"),
-    (Aborted, FaultKind.DISCONNECTED, "aborted"),
-    (ClaimConflict, FaultKind.TRANSIENT, "claim_conflict"),
-    (BulkCopyMisread, FaultKind.TRANSIENT, "bulk_copy_misread"),
-    (CoreFailure, FaultKind.DISCONNECTED, "connection_lost"),
-)
-
-
 def classify(error: BaseException, display: str) -> Fault:
-    """Say what an error raised by a session on the database ``display`` means."""
-    if isinstance(error, UnstorableText):
-        return Fault(FaultKind.DATA, "not_encodable", str(error), table=error.table, column=error.column)
-    for own, kind, code in _OWN:
-        if isinstance(error, own):
-            return Fault(kind, code, f"{display}: {error}")
-    return Fault(FaultKind.FATAL, "unexpected", f"unexpected {type(error).__name__} from the driver")
+    """Say what an error raised by a session on the database ``display`` means.  Never raises; thread-safe."""
+    if isinstance(error, SessionError):
+        said = str(error) or "the connection was broken off"
+        return Fault(error.kind, error.code, f"{display}: {said}")
+    if isinstance(error, UnicodeEncodeError):
+        return Fault(FaultKind.DATA, "not_encodable", "a text has no UTF-16 form: half of a surrogate pair")
+    if isinstance(error, OverflowError):
+        return Fault(FaultKind.DATA, "out_of_range", "a number is beyond what the driver can send")
+    records = native_errors(error)
+    if records:
+        return _of_records(records, display)
+    if type(error) is RuntimeError and str(error).startswith(_NO_FORM):
+        return Fault(FaultKind.DATA, *_NOT_ENCODABLE)
+    if isinstance(error, OSError):
+        return Fault(FaultKind.DISCONNECTED, "connection_lost", f"{display}: connection lost ({error})")
+    return Fault(
+        FaultKind.FATAL, "unexpected", f"unexpected {type(error).__name__} from the SQL Server driver"
+    )
+
+
+# How mssql-python refuses a text with half of a surrogate pair.
+_NO_FORM: Final = "Unable to cast Python instance of type <class 'str'> to C++ type"
+
+
+def _of_records(records: tuple[NativeError, ...], display: str) -> Fault:
+    """Several records tell one story: a lost connection outweighs all, then what passes, then the first."""
+    telling = [record for record in records if record.number not in codes.ACCOMPANYING] or records
+    faults = [_of_record(record, display) for record in telling]
+    for kind in (FaultKind.DISCONNECTED, FaultKind.TRANSIENT):
+        for fault in faults:
+            if fault.kind is kind:
+                return fault
+    return faults[0]
+
+
+def _of_record(record: NativeError, display: str) -> Fault:
+    number = record.number
+    if number is None and record.of_server:
+        number = number_by_text(record.text)
+    if number is not None and number != codes.FOREIGN:
+        fault = _of_number(number, record, display)
+        if fault is not None:
+            return fault
+    known = of_other_server(record.text) if record.of_server else of_driver(record)
+    if known is not None:
+        return _fault(*known, record, display)
+    return _of_state(record, display)
+
+
+def _of_number(number: int, record: NativeError, display: str) -> Fault | None:
+    if number in codes.DATA:
+        return _data(*codes.DATA[number], record)
+    if number >= codes.FIRST_RAISED:
+        return _data(*codes.RAISED, record)
+    for first, last, known in codes.DATA_RANGES:
+        if first <= number <= last:
+            return _data(*known, record)
+    if number in codes.THROTTLED:
+        return _fault(FaultKind.TRANSIENT, "throttled", record, display)
+    for kind, table in (
+        (FaultKind.TRANSIENT, codes.TRANSIENT),
+        (FaultKind.DISCONNECTED, codes.DISCONNECTED),
+        (FaultKind.FATAL, codes.FATAL),
+    ):
+        if number in table:
+            return _fault(kind, table[number], record, display)
+    return None
+
+
+def _of_state(record: NativeError, display: str) -> Fault:
+    """By SQLSTATE, and for the rest by severity."""
+    state = record.state or ""
+    data = codes.STATE_DATA.get(state) or codes.STATE_DATA_CLASSES.get(state[:2])
+    if data is not None:
+        return _data(*data, record)
+    if state == "40001":
+        return _fault(FaultKind.TRANSIENT, "deadlock", record, display)
+    if state in codes.STATE_DISCONNECTED:
+        return _fault(FaultKind.DISCONNECTED, codes.STATE_DISCONNECTED[state], record, display)
+    if state in codes.STATE_FATAL:
+        return _fault(FaultKind.FATAL, codes.STATE_FATAL[state], record, display)
+    if record.severity is not None and record.severity >= codes.CONNECTION_GONE:
+        return _fault(FaultKind.DISCONNECTED, "connection_lost", record, display)
+    # Nobody has said that the words of an error not known here name objects only.
+    said = _QUOTED.sub("'…'", record.text)
+    code = "database_error" if record.of_server else "driver_error"
+    return Fault(FaultKind.FATAL, code, f"{display}: {_cut(said)}", _native(record))
+
+
+def _data(code: str, sentence: str, record: NativeError) -> Fault:
+    """An error that a row is to blame for, in our words and with the names in the server's."""
+    named = names(record.text)
+    if named.code is not None:
+        code, sentence = named.code, _SENTENCES[named.code]
+    where = ".".join(part for part in (named.table, named.column) if part)
+    if where:
+        sentence = f"{sentence}: {where}"
+    if named.constraint:
+        sentence = f"{sentence} (constraint {named.constraint})"
+    return Fault(FaultKind.DATA, code, _cut(sentence), _native(record), named.table, named.column)
+
+
+def _fault(kind: FaultKind, code: str, record: NativeError, display: str) -> Fault:
+    if kind is FaultKind.DATA:
+        return _data(code, _SENTENCES[code], record)
+    message = f"{display}: {_first_sentence(record.text)}"
+    if code in codes.ADVICE:
+        message = f"{message}; {codes.ADVICE[code]}"
+    return Fault(kind, code, message, _native(record), slow=code == "throttled")
+
+
+def _native(record: NativeError) -> str | None:
+    return str(record.number) if record.number is not None else record.state
+
+
+def _first_sentence(text: str) -> str:
+    return _cut(" ".join(text.split()).partition(". ")[0].rstrip(". "))
+
+
+def _cut(text: str) -> str:
+    return " ".join(text.split())[:_LONGEST_MESSAGE] or "no message"
