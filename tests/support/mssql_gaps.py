@@ -29,6 +29,7 @@ class Gap:
 
 
 SIX_DIGITS = Gap("datetime2, datetimeoffset and time keep six digits of a second instead of seven")
+CODE_PAGES_OF_UTF_8 = Gap("no collation keeps char and varchar in UTF-8 (…_UTF8)")
 
 ALL: tuple[Gap, ...] = (SIX_DIGITS,)
 

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import URL, make_url
 
-from tests.support.mssql_driver import driver_library
 from tests.support.servers import NotToBeHad
+from xml_extractor.engines.mssql.connection import from_url, odbc_string
+from xml_extractor.engines.mssql.drivers import find_driver, odbc_driver
+from xml_extractor.errors import UsageError
 
 if TYPE_CHECKING:  # needs a library of the system, which a machine without SQL Server need not have
     import pyodbc
@@ -68,12 +70,12 @@ class MssqlServer:
             self._drop(name)
 
     def connect(self, url: str | None = None, *, autocommit: bool = True) -> pyodbc.Connection:
-        """A connection of the tests' own, past all code of the product; by default to the server's URL."""
+        """A connection of the tests' own, past the product's sessions; by default to the server's URL."""
         import pyodbc
 
-        return pyodbc.connect(
-            connection_string(url or self.url), autocommit=autocommit, timeout=CONNECT_SECONDS
-        )
+        settings = from_url(make_url(url or self.url))
+        text = odbc_string(settings, application="tests", driver=odbc_driver(settings))
+        return pyodbc.connect(text, autocommit=autocommit, timeout=CONNECT_SECONDS)
 
     def administer(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run one statement as the login of the server's URL; return its rows, if it has any."""
@@ -133,31 +135,13 @@ class MssqlServer:
                 time.sleep(0.1)
 
 
-def connection_string(url: str) -> str:
-    """What ODBC calls a URL of SQLAlchemy."""
-    parsed = make_url(url)
-    parts = {
-        "DRIVER": driver_library(),
-        "SERVER": f"{parsed.host},{parsed.port or 1433}",
-        "DATABASE": parsed.database or "master",
-        "UID": parsed.username,
-        "PWD": None if parsed.password is None else str(parsed.password),
-        **{name: value for name, value in parsed.query.items() if name.lower() != "driver"},
-    }
-    return ";".join(
-        "{}={{{}}}".format(name, str(value).replace("}", "}}"))
-        for name, value in parts.items()
-        if value is not None
-    )
-
-
 @functools.cache
 def why_none() -> str | None:
     """Say why no server can be had, without starting one; None = one can, as far as can be seen."""
     try:
-        import pyodbc  # noqa: F401
-    except ImportError as error:
-        return f"pyodbc cannot be imported ({error})"
+        find_driver()
+    except UsageError as error:
+        return str(error)
     if os.environ.get(ENVIRONMENT):
         return None
     if shutil.which("docker") is None:
