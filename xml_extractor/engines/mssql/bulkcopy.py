@@ -144,9 +144,7 @@ def _comes_back(wire: CoreWire, kinds: Sequence[SqlType], timeout_seconds: float
     names = [f"c{index}" for index in range(len(kinds))]
     samples = [_samples(kind) for kind in kinds]
     height = max(map(len, samples), default=0)
-    rows = [
-        tuple([number, *(column[number % len(column)] for column in samples)]) for number in range(height)
-    ]
+    rows = [(number, *(column[number % len(column)] for column in samples)) for number in range(height)]
     rows.append((height, *(None for _ in kinds)))
     columns = "".join(f", {name} {column_type(kind)} NULL" for name, kind in zip(names, kinds, strict=True))
     try:
@@ -165,7 +163,7 @@ def _comes_back(wire: CoreWire, kinds: Sequence[SqlType], timeout_seconds: float
         )
         found = wire.query(f"SELECT {selected} FROM {TRIAL} ORDER BY id")
         wire.run("ROLLBACK TRANSACTION")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is: these types are not served
         logger.debug("bulk copy of %s fails: %s", ", ".join(map(str, kinds)), type(error).__name__)
         _clean(wire)
         return False
@@ -266,14 +264,6 @@ class BulkEncoder:
 # ------------------------------------------------------------------------------------- writing
 
 
-@dataclass(slots=True)
-class _Destination:
-    """What is known of a table on this connection, once it was copied into."""
-
-    keep_identity: bool
-    verified: bool = False
-
-
 class BulkCopyWriter:
     """Writes rows by bulk copy, parents' tables first.  One session's; see the module's text.
 
@@ -281,17 +271,25 @@ class BulkCopyWriter:
         by_json: writes the tables that bulk copy does not serve, and all tables once it was caught
             storing other values than it was given.
         schema: of tables named without one.
+        keep_identity: tables into whose identity column the contract puts values.
         avoid_lock_escalation: keep each statement below the rows at which a table is locked as a whole.
     """
 
     def __init__(
-        self, by_json: RowWriter, *, schema: str | None, avoid_lock_escalation: bool, timeout_seconds: float
+        self,
+        by_json: RowWriter,
+        *,
+        schema: str | None,
+        keep_identity: Collection[str],
+        avoid_lock_escalation: bool,
+        timeout_seconds: float,
     ) -> None:
         self._by_json = by_json
         self._schema = schema
         self._rows_per_statement = LOCK_ESCALATION_ROWS if avoid_lock_escalation else 0
         self._timeout_seconds = timeout_seconds
-        self._destinations: dict[str, _Destination] = {}
+        self._keep_identity = frozenset(keep_identity)
+        self._verified: set[str] = set()
         self._given_up = False
 
     def write_tables(self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
@@ -325,13 +323,6 @@ class BulkCopyWriter:
     def _copy(self, wire: CoreWire, table: Table, rows: list[Row]) -> int:
         name = quote_table(table.name, self._schema)
         columns = [table.columns[i].name for i in written_columns(table)]
-        destination = self._destinations.get(table.name)
-        if destination is None:
-            identities = wire.query(
-                "SELECT name FROM sys.identity_columns WHERE object_id = OBJECT_ID(?)", (name,)
-            )
-            keep = any(identity in columns for (identity,) in identities)
-            destination = self._destinations[table.name] = _Destination(keep_identity=keep)
         count = 0
         step = self._rows_per_statement or len(rows)
         for first in range(0, len(rows), step):
@@ -340,13 +331,13 @@ class BulkCopyWriter:
                 columns,
                 rows[first : first + step],
                 timeout_seconds=self._timeout_seconds,
-                keep_identity=destination.keep_identity,
+                keep_identity=table.name in self._keep_identity,
             )
             # The library returns what it sent; this is what the server took.
             count += int(wire.query("SELECT @@ROWCOUNT")[0][0])
-        if not destination.verified:
+        if table.name not in self._verified:
             self._verify(wire, name, table, rows)
-            destination.verified = True
+            self._verified.add(table.name)
         return count
 
     def _verify(self, wire: CoreWire, name: str, table: Table, rows: Sequence[Row]) -> None:

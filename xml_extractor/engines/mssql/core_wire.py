@@ -103,8 +103,8 @@ class CoreWire(Wire):
             if name.lower() in _KEYWORDS:
                 context[_KEYWORDS[name.lower()]] = value
         wire = cls(_guarded(lambda: mssql_py_core.PyCoreConnection(context)))
-        name = application.encode("ascii", "replace")[:128]
-        wire.run(f"SET CONTEXT_INFO 0x{name.hex()}")
+        program = application.encode("ascii", "replace")[:128]
+        wire.run(f"SET CONTEXT_INFO 0x{program.hex()}")
         return wire
 
     def run(self, sql: str) -> None:

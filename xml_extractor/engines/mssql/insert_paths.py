@@ -20,11 +20,6 @@ LOCK_ESCALATION_ROWS: Final = 4_000
 holds 5,000 locks on one table or index (Microsoft's "Transaction locking and row versioning guide")."""
 
 
-LOCK_ESCALATION_ROWS: Final = 4_000
-"""A statement that takes 5,000 locks on one table or index tries to lock the whole table instead
-(Microsoft's documentation, "Lock escalation"); rows of one statement stay well below that."""
-
-
 class RowWriter(Protocol):
     """Writes encoded rows over a wire, inside the transaction that is open on it.  One session's."""
 
