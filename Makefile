@@ -1,5 +1,6 @@
 # make run    set up and run the main job         make lint        style and types
 # make test   set up and run all tests            make docs-check  documentation against the program
+# make test-sqlserver   those tests alone that need a SQL Server (docs/sql-server.md says where from)
 # make bench  print the figures of docs/benchmarks.md
 #
 # Needs Python 3.11+ with venv and pip, and nothing else: everything goes into .venv.
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test lint format docs-check bench clean
+.PHONY: run test test-sqlserver lint format docs-check bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -32,6 +33,9 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+
+test-sqlserver: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m sqlserver -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .
