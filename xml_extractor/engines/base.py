@@ -9,7 +9,7 @@ may be called from another.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Final, Protocol
@@ -94,6 +94,26 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchEstimate:
+    """What one batch will bring, judged by the first documents of the source."""
+
+    documents: int
+    rows: Mapping[str, int]  # by table, as the contract names it
+    size_bytes: int  # the rows as they are sent
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    """What a database user is to be allowed, for a script of GRANT statements."""
+
+    user: str
+    source: SourcePlan | None = None  # to be read
+    data_tables: tuple[str, ...] = ()  # to be written to
+    own_tables: tuple[str, ...] = ()  # the loader's bookkeeping
+    create_tables: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ColumnSpec:
     """A column to be created."""
 
@@ -133,6 +153,9 @@ class Session(ABC):
     Any driver error comes out as the driver raised it; :meth:`Engine.classify` says what it means.
     Outside ``begin`` … ``commit`` every statement is its own transaction.
     """
+
+    driver: str = ""
+    """The driver's name and version, for ``doctor``."""
 
     @abstractmethod
     def table(self, name: str) -> str:
@@ -289,6 +312,11 @@ class Engine(ABC):
         """The way in that was settled on, for the summary; None where there is nothing to choose."""
         return None
 
+    @property
+    def insert_path_reason(self) -> str | None:
+        """Why the way in that was settled on was taken, for ``doctor``; None where nobody chose."""
+        return None
+
     @abstractmethod
     def encoder(self, plan: Plan) -> RowEncoder:
         """Return the encoder for this engine's :meth:`Session.write_rows`."""
@@ -300,13 +328,20 @@ class Engine(ABC):
         """
         return iter(())
 
-    def examine_target(self, session: Session, plan: Plan, tables: Sequence[TableSpec]) -> Iterator[Finding]:
+    def examine_target(
+        self, session: Session, plan: Plan, tables: Sequence[TableSpec], batch: BatchEstimate | None = None
+    ) -> Iterator[Finding]:
         """Look at a database as a target, for ``doctor``; see :meth:`examine_source`.
 
         Args:
             tables: all that a load writes to, the loader's own tables among them.
+            batch: what a batch will bring; None = not known.
         """
         return iter(())
+
+    def grant_statements(self, privileges: Privileges) -> list[str]:
+        """Return the script that gives a user just these privileges; empty where users have none."""
+        return []
 
     @abstractmethod
     def staging_statements(self, source: SourcePlan, key_type: SqlType) -> list[str]:

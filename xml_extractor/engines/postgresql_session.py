@@ -63,6 +63,8 @@ class PostgresqlSession(Session):
         schema: str | None,
     ) -> None:
         """Prepare a connection that has just been opened in autocommit mode."""
+        libpq = psycopg.pq.version_pretty(psycopg.pq.version())
+        self.driver = f"psycopg {psycopg.__version__}, libpq {libpq}"
         self._connection = connection
         self._limits = limits
         self.deadline = 0.0

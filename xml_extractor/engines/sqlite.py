@@ -22,7 +22,7 @@ of a code page or in UTF-16 units, which SQLite's ``length()`` counts neither of
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final
@@ -32,9 +32,11 @@ from xml_extractor.contract.plan import Plan, SourcePlan
 from xml_extractor.contract.types import Family, SqlType
 from xml_extractor.engines import checks, sqlite_errors
 from xml_extractor.engines.base import (
+    BatchEstimate,
     ColumnSpec,
     Engine,
     Fault,
+    Finding,
     RowEncoder,
     Session,
     TableSpec,
@@ -217,6 +219,22 @@ class SqliteEngine(Engine):
             if count:
                 return checks.duplicate_key_problem(source, count)
         return None
+
+    def examine_source(self, session: Session, source: SourcePlan) -> Iterator[Finding]:
+        """Look at the file as a source."""
+        from xml_extractor.engines import sqlite_examination
+
+        assert isinstance(session, SqliteSession)
+        return sqlite_examination.examine_source(session, self.path, source)
+
+    def examine_target(
+        self, session: Session, plan: Plan, tables: Sequence[TableSpec], batch: BatchEstimate | None = None
+    ) -> Iterator[Finding]:
+        """Look at the file as a target."""
+        from xml_extractor.engines import sqlite_examination
+
+        assert isinstance(session, SqliteSession)
+        return sqlite_examination.examine_target(session, self.path, batch)
 
     def encoder(self, plan: Plan) -> RowEncoder:
         """Return the encoder for ``write_rows``."""

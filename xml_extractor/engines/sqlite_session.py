@@ -8,6 +8,7 @@ between them :meth:`SqliteSession.abort` and the deadline are heeded.
 from __future__ import annotations
 
 import contextlib
+import platform
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -45,6 +46,7 @@ class SqliteSession(Session):
 
     def __init__(self, connection: sqlite3.Connection, *, write: bool, limits: TimeLimits) -> None:
         """Prepare a connection that has just been opened in autocommit mode."""
+        self.driver = f"sqlite3 of Python {platform.python_version()}"
         self._connection = connection
         self._write = write
         self._limits = limits

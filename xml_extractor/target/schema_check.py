@@ -58,6 +58,18 @@ def ready(engine: Engine, session: Session, plan: Plan, *, create_tables: bool, 
     return True
 
 
+def compared(engine: Engine, session: Session, plan: Plan) -> tuple[list[str], list[str]]:
+    """Look at the tables without touching them.
+
+    Returns:
+        The names of the tables that are missing, the loader's own included, and what keeps those that are
+        there from being filled.
+    """
+    specs = [*table_specs(plan), *bookkeeping.bookkeeping_specs()]
+    missing = [spec.name for spec in _missing(engine, session, specs)]
+    return missing, list(engine.table_problems(session, _only(plan, set(missing))))
+
+
 def _schema_error(engine: Engine, problems: Sequence[str], *, may_create: bool) -> TargetSchemaError:
     cure = "`contract ddl` prints the tables that are needed"
     if may_create:
