@@ -115,8 +115,10 @@ def from_url(url: URL, password: str | None = None) -> ConnectionSettings:
     }
     text = next((options[name] for name in options if name.lower() == "odbc_connect"), None)
     if text is not None:
-        # SQLAlchemy takes the string as it is; whatever stands beside it in the URL has no say.
+        # SQLAlchemy takes the string as it is: nothing beside it in the URL has a say, a password apart.
         keywords = _canonical(parse_odbc_string(text))
+        apart = _canonical(options.items()).get("PWD")
+        password = password if password is not None else apart
         trusted_if_nobody = False
     else:
         keywords = _canonical(options.items())

@@ -64,17 +64,21 @@ def choose_driver(settings: ConnectionSettings) -> Driver:
     Raises:
         UsageError: none can be used; says what to install.
     """
-    if settings.driver is not None:
+    if settings.driver == "mssqlpython":
+        import_mssql_python()
         return settings.driver
     if settings.odbc_driver is not None or settings.dsn is not None:
-        return "pyodbc"  # the only one that can be told of them
+        import_pyodbc()  # the only one that can be told of them
+        return "pyodbc"
+    if settings.driver == "pyodbc":
+        find_driver()
+        return settings.driver
     return _usable_driver()
 
 
 @cache
 def _usable_driver() -> Driver:
     try:
-        import_pyodbc()
         find_driver()
     except UsageError as without_pyodbc:
         try:
