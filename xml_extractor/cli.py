@@ -15,6 +15,8 @@ from xml_extractor.cli_flags import (
     DATABASES,
     LOAD,
     LOG,
+    SOURCE,
+    TIME_LIMITS,
     add_config_flag,
     add_json_flag,
     add_setting_flags,
@@ -49,6 +51,7 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     from xml_extractor import __version__
     from xml_extractor import cli_commands as commands
+    from xml_extractor import cli_doctor
 
     # production_processor.py is the load command: its usage must not show the word "load".
     load_program = program if program.endswith(".py") else None
@@ -96,12 +99,12 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     stage = command(
         "stage", commands.stage, "Put files, folders, zip archives and dumps into the source table"
     )
-    add_setting_flags(stage, ("source", "source_password_file", "contract", "statement_seconds", *LOG))
+    add_setting_flags(stage, (*SOURCE, "contract", *TIME_LIMITS, *LOG))
     add_json_flag(stage)
     stage.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="XML file, .xml.gz, folder or zip")
 
     sample = command("sample", commands.sample, "Write synthetic loan applications into the source table")
-    add_setting_flags(sample, ("source", "source_password_file", "contract", "statement_seconds", *LOG))
+    add_setting_flags(sample, (*SOURCE, "contract", *TIME_LIMITS, *LOG))
     add_json_flag(sample)
     sample.add_argument("--documents", metavar="N", type=int, default=10_000, help="how many [default 10000]")
     sample.add_argument(
@@ -116,6 +119,11 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     ddl = command("ddl", commands.contract_ddl, "Print the tables that a contract needs as SQL", of=contract)
     ddl.add_argument("file", metavar="FILE", help="the contract")
     ddl.add_argument("--dialect", metavar="NAME", required=True, help=commands.dialect_help())
+    ddl.add_argument(
+        "--schema", metavar="NAME",
+        help="put the tables that are named without a schema into this one "
+        "[default: the target_schema of the settings, else the server's choice]",
+    )  # fmt: skip
     add_setting_flags(ddl, LOG)
     add_json_flag(ddl)
     schema = command("schema", commands.contract_schema, "Print the JSON Schema of contracts", of=contract)
@@ -142,15 +150,26 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
             "--key", metavar="KEY", action="append", default=[], help="only this key (may be repeated)"
         )
     for parser_of in (listing, show):
-        add_setting_flags(parser_of, (*DATABASES, "contract", "statement_seconds", *LOG))
+        add_setting_flags(parser_of, (*DATABASES, "target_schema", "contract", *TIME_LIMITS, *LOG))
         add_json_flag(parser_of)
     options = [name for name in LOAD if name not in ("limit", "app_id_start", "app_id_end", "on_plan_change")]
     add_setting_flags(replay, (*DATABASES, "contract", *options, "summary", "progress", *LOG))
     add_json_flag(replay)
 
     status = command("status", commands.status, "Show loads, documents by state and quarantine by reason")
-    add_setting_flags(status, (*DATABASES, "statement_seconds", *LOG))
+    add_setting_flags(status, (*DATABASES, "target_schema", *TIME_LIMITS, *LOG))
     add_json_flag(status)
+
+    doctor = command(
+        "doctor", cli_doctor.doctor, "Look at source and target, and say what to do before a load"
+    )
+    doctor.add_argument(
+        "--grant-script", metavar="USER", nargs="?", const="xml_loader",
+        help="print the statements that give a database user just what a load needs, and end "
+        "[USER: xml_loader]",
+    )  # fmt: skip
+    add_setting_flags(doctor, (*DATABASES, "contract", *LOAD, *LOG))
+    add_json_flag(doctor)
     return parser
 
 

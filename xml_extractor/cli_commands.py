@@ -35,12 +35,13 @@ def _databases(settings: Settings) -> Databases:
 
     where = databases(settings)
     for side, url in (("source", where.source), ("target", where.target)):
-        if getattr(settings, side) is None or (side == "target" and url.startswith(("null:", "jsonl:"))):
+        named = side if getattr(settings, side) is not None else "server"
+        if getattr(settings, named) is None or (side == "target" and url.startswith(("null:", "jsonl:"))):
             continue
         try:
             open_engine(url)  # connects to nothing
         except UsageError as error:
-            raise UsageError(f"{flag(side)}: {error}") from None
+            raise UsageError(f"{flag(named)}: {error}") from None
     return where
 
 
@@ -171,11 +172,12 @@ def contract_check(arguments: argparse.Namespace, _settings: Settings, output: O
     return result.exit_code
 
 
-def contract_ddl(arguments: argparse.Namespace, _settings: Settings, output: Output) -> ExitCode:
+def contract_ddl(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
     """Print the tables that a contract needs."""
     from xml_extractor.operations.contracts import contract_statements
 
-    statements = contract_statements(arguments.file, arguments.dialect)
+    schema = arguments.schema if arguments.schema is not None else settings.target_schema
+    statements = contract_statements(arguments.file, arguments.dialect, schema=schema)
     if arguments.json:
         output.json({"dialect": arguments.dialect, "statements": statements})
     else:

@@ -20,7 +20,12 @@ from xml_extractor.settings import (
 )
 
 LOAD: Final = tuple(LoadOptions.model_fields)
-DATABASES: Final = ("source", "source_password_file", "target", "target_password_file")
+SERVER: Final = (
+    "server", "database", "username", "trusted", "password_file", "encrypt", "trust_server_certificate",
+)  # fmt: skip
+SOURCE: Final = ("source", "source_password_file", *SERVER)
+DATABASES: Final = ("source", "source_password_file", "target", "target_password_file", *SERVER)
+TIME_LIMITS: Final = ("connect_seconds", "statement_seconds", "lock_timeout")
 LOG: Final = ("log_level", "log_file")
 
 _METAVARS: Final = {
@@ -28,7 +33,11 @@ _METAVARS: Final = {
     "target": "URL",
     "source_name": "NAME",
     "contract": "FILE",
-    "throttle": "N",
+    "throttle": "DOCS_PER_SECOND",
+    "server": "HOST",
+    "database": "NAME",
+    "username": "NAME",
+    "target_schema": "NAME",
 }
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from xml_extractor.errors import UsageError
@@ -28,7 +29,7 @@ ENVIRONMENT_PREFIX: Final = "XML_EXTRACTOR_"
 CONFIG_FILE: Final = Path("config") / "settings.yaml"
 DEFAULT_CONTRACT: Final = "config/loan_application.yaml"
 EMBEDDED_DATABASE: Final = Path("data") / "xml_extractor.db"
-SECRETS: Final = frozenset({"source_password", "target_password"})
+SECRETS: Final = frozenset({"password", "source_password", "target_password"})
 """Settings that have no flag: a command line can be read by every user of the machine."""
 
 
@@ -56,6 +57,16 @@ class InsertPath(StrEnum):
     OPENJSON = "openjson"
     FAST_EXECUTEMANY = "fast-executemany"
     EXECUTEMANY = "executemany"
+
+
+class Encryption(StrEnum):
+    """What ``--encrypt`` offers: the words of Microsoft's ODBC driver 18."""
+
+    YES = "yes"
+    NO = "no"
+    MANDATORY = "mandatory"
+    OPTIONAL = "optional"
+    STRICT = "strict"
 
 
 class LogLevel(StrEnum):
@@ -166,6 +177,35 @@ class Settings(LoadOptions):
     target: str | None = Field(
         default=None, description="database to load into (default: the source), null: or jsonl:DIR"
     )
+    server: str | None = Field(
+        default=None,
+        description="SQL Server that is source and target, but for the side that has a URL of its own",
+    )
+    database: str | None = Field(
+        default=None, min_length=1, max_length=128, description="SQL Server: the database of --server"
+    )
+    username: str | None = Field(
+        default=None, min_length=1, max_length=128, description="SQL Server: the login at --server"
+    )
+    trusted: bool | None = Field(
+        default=None,
+        description="SQL Server: log in as the user who runs the program (Windows, or Kerberos); on Windows "
+        "this is the default where no username is given",
+    )
+    encrypt: Encryption | None = Field(
+        default=None,
+        description="SQL Server: encryption of the connection to --server; the driver's own default is yes",
+    )
+    trust_server_certificate: bool = Field(
+        default=False,
+        description="SQL Server: take the certificate of --server on trust, as a self-signed one has to be",
+    )
+    password: SecretStr | None = Field(
+        default=None, description="password for source and target, but for the side that has one of its own"
+    )
+    password_file: Path | None = Field(
+        default=None, description="file whose first line is the password for both sides, likewise"
+    )
     source_password: SecretStr | None = Field(default=None, description="password for the source")
     target_password: SecretStr | None = Field(default=None, description="password for the target")
     source_password_file: Path | None = Field(
@@ -184,6 +224,21 @@ class Settings(LoadOptions):
     log_file: Path | None = Field(
         default=None, description="write the log, with tracebacks, into this file too"
     )
+
+    @field_validator("encrypt", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        """Take YAML's yes and no, which arrive as truth values, for the words that they are."""
+        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+    @field_validator("server")
+    @classmethod
+    def _known_form(cls, value: str | None) -> str | None:
+        if value is not None:
+            from xml_extractor.engines.mssql.server_url import parse_server
+
+            parse_server(value)
+        return value
 
     def options(self) -> LoadOptions:
         """Return the part that says how a load runs."""
@@ -217,6 +272,7 @@ class _Given:
 
     value: Any
     place: str
+    rank: int  # the config file's is 0, the environment's 1, the command line's 2
 
 
 def read_settings(
@@ -246,7 +302,7 @@ def read_settings(
     if path is not None:
         for name, value in _read_config(path).items():
             if name in Settings.model_fields:
-                given[name] = _Given(value, f"{path}: {name}")
+                given[name] = _Given(value, f"{path}: {name}", 0)
             else:
                 mistakes.append(
                     f"{path}: unknown key {name!r}{_did_you_mean(name, list(Settings.model_fields))}"
@@ -254,7 +310,7 @@ def read_settings(
     variables = {variable(name): name for name in Settings.model_fields}
     for key, text in environment.items():
         if key in variables:
-            given[variables[key]] = _Given(text, key)
+            given[variables[key]] = _Given(text, key, 1)
         elif key.startswith(ENVIRONMENT_PREFIX) and key != variable("config"):
             # Other programs may have variables of this prefix; one that all but names a setting is a slip.
             close = difflib.get_close_matches(key, variables, n=1, cutoff=1 - 2.5 / len(key))
@@ -262,7 +318,8 @@ def read_settings(
                 mistakes.append(f"environment variable {key} is not known; did you mean {close[0]}?")
     for name, value in flags.items():
         if value is not None:
-            given[name] = _Given(value, flag(name))
+            given[name] = _Given(value, flag(name), 2)
+    _let_server_win(given)
     try:
         settings = Settings.model_validate({name: item.value for name, item in given.items()})
     except ValidationError as error:
@@ -272,6 +329,14 @@ def read_settings(
     if mistakes:
         raise UsageError(_listed(mistakes))
     return settings
+
+
+def _let_server_win(given: dict[str, _Given]) -> None:
+    """Drop a side's URL that was told in a place of lower rank than the server: it is a former choice."""
+    server = given.get("server")
+    for side in ("source", "target"):
+        if server is not None and side in given and given[side].rank < server.rank:
+            del given[side]
 
 
 def _config_path(config: Path | None, environment: Mapping[str, str], folder: Path) -> Path | None:
@@ -327,12 +392,12 @@ def _mistakes(error: ValidationError, given: Mapping[str, _Given]) -> list[str]:
 
 
 def _conflicts(settings: Settings, given: Mapping[str, _Given]) -> list[str]:
-    mistakes = []
-    for side in ("source", "target"):
-        if getattr(settings, f"{side}_password") is not None and getattr(settings, f"{side}_password_file"):
+    mistakes = _server_conflicts(settings, given)
+    for prefix, whose in (("", "the"), ("source_", "the source's"), ("target_", "the target's")):
+        secret, file = f"{prefix}password", f"{prefix}password_file"
+        if getattr(settings, secret) is not None and getattr(settings, file) is not None:
             mistakes.append(
-                f"{given[f'{side}_password'].place} and {given[f'{side}_password_file'].place} both give the "
-                f"{side}'s password; keep one of them"
+                f"{given[secret].place} and {given[file].place} both give {whose} password; keep one of them"
             )
     start, end = settings.app_id_start, settings.app_id_end
     if isinstance(start, int) and isinstance(end, int) and start > end:
@@ -341,6 +406,39 @@ def _conflicts(settings: Settings, given: Mapping[str, _Given]) -> list[str]:
             f"({given['app_id_end'].place}); exchange them"
         )
     return mistakes
+
+
+def _server_conflicts(settings: Settings, given: Mapping[str, _Given]) -> list[str]:
+    """Say what is wrong about ``--server`` and the settings that belong to it."""
+    of_server = ("database", "username", "trusted", "encrypt", "trust_server_certificate")
+    if settings.server is None:
+        return [
+            f"{given[name].place} is given, but no {flag('server')} that it could be for; name the server, "
+            "or write it into the URL instead"
+            for name in of_server
+            if name in given and getattr(settings, name) not in (None, False)
+        ]
+    place = given["server"].place
+    mistakes = []
+    if settings.database is None:
+        mistakes.append(f"{place}: no database is named; add {flag('database')} NAME")
+    if settings.trusted and settings.username is not None:
+        mistakes.append(
+            f"{given['trusted'].place} and {given['username'].place} name two ways to log in; keep one"
+        )
+    if settings.username is None and not _is_trusted(settings):
+        mistakes.append(
+            f"{place}: nobody is named to log in; add {flag('username')} NAME, with the password in "
+            f"{variable('password')} or {flag('password_file')} FILE, or {flag('trusted')} to log in as the "
+            "user who runs the program"
+        )
+    return mistakes
+
+
+def _is_trusted(settings: Settings) -> bool:
+    if settings.trusted is None:
+        return sys.platform == "win32" and settings.username is None
+    return settings.trusted
 
 
 def _listed(mistakes: list[str]) -> str:
@@ -353,8 +451,9 @@ def _listed(mistakes: list[str]) -> str:
 def choices(name: str) -> tuple[str, ...] | None:
     """Return the words that a setting takes, or ``None`` where it is not a choice."""
     annotation = Settings.model_fields[name].annotation
-    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return tuple(str(member.value) for member in annotation)
+    for kind in (annotation, *get_args(annotation)):  # the words, or the words or None
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            return tuple(str(member.value) for member in kind)
     return None
 
 
@@ -376,6 +475,10 @@ def allowed(name: str) -> str:
         return "a size in bytes of 1 or more, such as 64MiB"
     if name in ("app_id_start", "app_id_end"):
         return "a key: a whole number or a text"
+    if name == "server":
+        from xml_extractor.engines.mssql.server_url import FORM
+
+        return FORM
     if name == "throttle":
         return "a number of documents above 0, fractions too"
     if "float" in annotation:
@@ -453,53 +556,79 @@ class Databases:
 def databases(settings: Settings) -> Databases:
     """Settle which databases are meant and put the passwords into their URLs.
 
-    The source is the embedded default where none is named, and the target is the source.
+    A side that has no URL of its own is the SQL Server of ``--server``, where there is one; else the source
+    is the embedded default, and the target is the source.
 
     Raises:
-        UsageError: a URL or a password file is wrong, or the file is for a database that is not named.
+        UsageError: a URL or a password file is wrong, or a password is for a database that is not named.
     """
-    for side in ("source", "target"):
+    server = _server_url(settings)
+    source = settings.source if settings.source is not None else server
+    target = settings.target if settings.target is not None else server
+    for side, url in (("source", source), ("target", target)):
         file = getattr(settings, f"{side}_password_file")
-        if file is not None and getattr(settings, side) is None:
+        if file is not None and url is None:
             raise UsageError(
                 f"{flag(f'{side}_password_file')} {file}: no {flag(side)} is given that it could be for; "
                 "name the database, or leave the file out"
             )
-    source = settings.source
-    target = settings.target if settings.target is not None else source
     embedded = embedded_url()
-    return Databases(
+    found = Databases(
         source=embedded if source is None else _with_password(settings, "source", source),
-        target=embedded
-        if target is None
-        else _with_password(settings, "target" if settings.target is not None else "source", target),
+        target=_with_password(settings, "target", target)
+        if target is not None
+        else embedded
+        if source is None
+        else _with_password(settings, "source", source),
         source_is_embedded=source is None,
-        target_is_embedded=target is None,
+        target_is_embedded=source is None and target is None,
+    )
+    shared = "password" if settings.password is not None else "password_file"
+    if getattr(settings, shared) is not None and not any(
+        _shared_password_is_for(settings, side, url)
+        for side, url in (("source", source), ("target", target))
+        if url is not None
+    ):
+        given = flag(shared) if shared == "password_file" else variable(shared)
+        raise UsageError(
+            f"{given}: no database is named that takes a password and has none of its own; leave the "
+            "password out, or name the user who logs in with it"
+        )
+    return found
+
+
+def _server_url(settings: Settings) -> str | None:
+    """Return ``--server`` and what belongs to it as a URL, without a password."""
+    if settings.server is None:
+        return None
+    from xml_extractor.engines.mssql.server_url import server_url
+
+    return server_url(
+        settings.server,
+        settings.database or "",
+        username=settings.username,
+        trusted=_is_trusted(settings),
+        encrypt=settings.encrypt,
+        trust_server_certificate=settings.trust_server_certificate,
     )
 
 
+def _shared_password_is_for(settings: Settings, side: str, url: str) -> bool:
+    """Whether a side takes the password for both sides: it has none of its own, and use for one."""
+    from xml_extractor.engines import takes_password
+
+    own = getattr(settings, f"{side}_password") is not None or getattr(settings, f"{side}_password_file")
+    return not own and takes_password(url)
+
+
 def _with_password(settings: Settings, side: str, url: str) -> str:
-    secret: SecretStr | None = getattr(settings, f"{side}_password")
-    file: Path | None = getattr(settings, f"{side}_password_file")
-    if secret is None and file is None:
+    prefix = "" if _shared_password_is_for(settings, side, url) else f"{side}_"
+    password = _password(settings, prefix)
+    if password is None:
         return url
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    if secret is not None:
-        password = secret.get_secret_value()
-    else:
-        assert file is not None
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-            raise UsageError(f"{flag(f'{side}_password_file')} {file} cannot be read: {why}") from None
-        if not lines or not lines[0]:
-            raise UsageError(
-                f"{flag(f'{side}_password_file')} {file} is empty; its first line is the password"
-            )
-        password = lines[0]
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -515,9 +644,33 @@ def _with_password(settings: Settings, side: str, url: str) -> str:
     return parsed.set(password=password).render_as_string(hide_password=False)
 
 
+def _password(settings: Settings, prefix: str) -> str | None:
+    """Return the password that the settings of this prefix give, from wherever they say; ``None`` = none."""
+    secret: SecretStr | None = getattr(settings, f"{prefix}password")
+    file: Path | None = getattr(settings, f"{prefix}password_file")
+    if secret is not None:
+        return secret.get_secret_value()
+    if file is None:
+        return None
+    name = flag(f"{prefix}password_file")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise UsageError(f"{name} {file} cannot be read: {why}") from None
+    if not lines or not lines[0]:
+        raise UsageError(f"{name} {file} is empty; its first line is the password")
+    return lines[0]
+
+
 # Up to the last '@': a password may itself hold one that should have been escaped, or a '/'.
 _USER_INFO: Final = re.compile(r"(?<=://)([^:/@]*):(.*)(?=@)")
-_QUERY_SECRET: Final = re.compile(r"(?i)([?&;](?:password|pwd)=|(?:pwd|password)(?:=|%3d))([^&;]*)")
+_BLANKS: Final = r"(?:\s|\+|%20)*"
+_QUERY_SECRET: Final = re.compile(
+    rf"(?i)((?:pwd|password|keystoresecret|clientkey){_BLANKS}(?:={_BLANKS}(?:%7b)?|%3d))"
+    # In braces a value may hold what would otherwise end it.
+    r"(\{(?:[^}]|\}\})*\}?|[^&;]*)"
+)
 
 
 def hide_password(url: str) -> str:

@@ -7,6 +7,7 @@ more than the driver that it uses.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 EXAMPLES: Final = (
     "sqlite:///data/loader.db (a file, relative), sqlite:////srv/loader.db (absolute), "
-    "sqlite:///C:\\data\\loader.db (Windows), postgresql://user@host:5432/database"
+    "sqlite:///C:\\data\\loader.db (Windows), postgresql://user@host:5432/database, "
+    "mssql://user@host:1433/database, mssql://host%5Cinstance/database?Trusted_Connection=yes"
 )
-_NAMES: Final = ("postgresql", "sqlite")
-_NOT_YET: Final = {"mssql": "SQL Server"}
-_DRIVERS: Final = {"sqlite": ("", "pysqlite"), "postgresql": ("", "psycopg")}
+_NAMES: Final = ("mssql", "postgresql", "sqlite")
+_DRIVERS: Final = {
+    "sqlite": ("", "pysqlite"), "postgresql": ("", "psycopg"), "mssql": ("", "pyodbc", "mssqlpython"),
+}  # fmt: skip
 
 
 def dialect_names() -> tuple[str, ...]:
@@ -30,20 +33,30 @@ def dialect_names() -> tuple[str, ...]:
     return _NAMES
 
 
-def dialect_engine(name: str) -> Engine:
+def dialect_engine(name: str, *, schema: str | None = None) -> Engine:
     """An engine without a database, for writing DDL.
 
+    Args:
+        schema: where tables that are named without one go; ``None`` = the server's choice.
+
     Raises:
-        UsageError: there is no such engine.
+        UsageError: there is no such engine, or it has no schemas.
     """
     if name == "sqlite":
         from xml_extractor.engines.sqlite import SqliteEngine
 
+        if schema is not None:
+            raise UsageError("SQLite has no schemas: leave the schema out")
         return SqliteEngine(path="")
     if name == "postgresql":
         from xml_extractor.engines.postgresql import PostgresqlEngine
 
-        return PostgresqlEngine()
+        return PostgresqlEngine(schema=schema)
+    if name == "mssql":
+        from xml_extractor.engines.mssql.connection import ConnectionSettings
+        from xml_extractor.engines.mssql.engine import MssqlEngine
+
+        return MssqlEngine(ConnectionSettings(server="", database=""), EngineOptions(schema=schema))
     raise UsageError(f"--dialect {name!r}: this version writes SQL for {', '.join(_NAMES)}; name one of them")
 
 
@@ -56,7 +69,8 @@ def open_engine(
     """Read a database URL (SQLAlchemy's form) into an engine.  Connects to nothing.
 
     Args:
-        url: such as ``sqlite:///file.db`` or ``postgresql://user@host/database?sslmode=require``.
+        url: such as ``sqlite:///file.db``, ``postgresql://user@host/database?sslmode=require`` or
+            ``mssql://user@host/database?Encrypt=strict``.
         password: the password, kept out of the URL; it wins over one in the URL.
         options: how the database is to be used.
 
@@ -79,7 +93,7 @@ def open_engine(
         )
     dialect, _, driver = parsed.drivername.partition("+")
     if dialect not in _NAMES:
-        raise _unknown(dialect)
+        raise UsageError(f"unknown database {dialect!r}; known are {', '.join(_NAMES)}: {EXAMPLES}")
     if driver not in _DRIVERS[dialect]:
         raise UsageError(
             f"driver {driver!r} of {dialect} is not used here; leave it out of the URL: {dialect}://…"
@@ -87,16 +101,33 @@ def open_engine(
     options = options or EngineOptions()
     if dialect == "sqlite":
         return _sqlite(parsed, options)
+    if dialect == "mssql":
+        return _mssql(parsed, password, options)
     return _postgresql(parsed, password, options)
 
 
-def _unknown(dialect: str) -> UsageError:
-    product = _NOT_YET.get(dialect)
-    if product is not None:
-        return UsageError(
-            f"the engine for {product} ({dialect}) is not in this version; use one of {', '.join(_NAMES)}"
-        )
-    return UsageError(f"unknown database {dialect!r}; known are {', '.join(_NAMES)}: {EXAMPLES}")
+def takes_password(url: str) -> bool:
+    """Whether a password that was told apart from a database URL is of use to it: somebody logs in, and the
+    URL holds no password yet.  False for what is no database URL."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    dialect = parsed.get_backend_name()
+    if dialect == "postgresql":
+        return parsed.password is None and "password" not in parsed.query
+    if dialect != "mssql":
+        return False
+    from xml_extractor.engines.mssql.connection import from_url
+
+    try:
+        settings = from_url(parsed)
+    except UsageError:
+        return False  # whoever opens it says what is wrong
+    return settings.user is not None and settings.password is None
 
 
 def _sqlite(url: URL, options: EngineOptions) -> Engine:
@@ -161,3 +192,13 @@ def _postgresql(url: URL, password: str | None, options: EngineOptions) -> Engin
         schema=options.schema,
         limits=options.limits,
     )
+
+
+def _mssql(url: URL, password: str | None, options: EngineOptions) -> Engine:
+    from xml_extractor.engines.mssql.connection import from_url
+    from xml_extractor.engines.mssql.drivers import choose_driver
+    from xml_extractor.engines.mssql.engine import MssqlEngine
+
+    settings = from_url(url, password)
+    # Settled here, so that what is missing is told before anything is begun, and all connections are alike.
+    return MssqlEngine(replace(settings, driver=choose_driver(settings)), options)

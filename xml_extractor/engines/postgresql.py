@@ -26,7 +26,7 @@ Text in keys has COLLATE "C": byte order, whatever the server's locale.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -34,9 +34,12 @@ from xml_extractor.contract.plan import Plan, SourcePlan
 from xml_extractor.contract.types import INTEGER_RANGES, Family, SqlType
 from xml_extractor.engines import checks
 from xml_extractor.engines.base import (
+    BatchEstimate,
     ColumnSpec,
     Engine,
     Fault,
+    Finding,
+    Privileges,
     RowEncoder,
     Session,
     TableSpec,
@@ -153,10 +156,17 @@ class PostgresqlEngine(Engine):
 
     # ---- DDL
 
+    def _quote_in_schema(self, name: str) -> str:
+        """Quote a table's name, in the schema that was set where it names none."""
+        parts = split_name(name)
+        if self.schema is not None and len(parts) == 1:
+            parts = (self.schema, *parts)
+        return ".".join(quote_identifier(part) for part in parts)
+
     def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
         """Return CREATE TABLE statements, parents first."""
         return [
-            create_statement(table, quote_table=self.quote, column_definition=_column_definition)
+            create_statement(table, quote_table=self._quote_in_schema, column_definition=_column_definition)
             for table in parents_first(tables)
         ]
 
@@ -221,6 +231,26 @@ class PostgresqlEngine(Engine):
             if count:
                 return checks.duplicate_key_problem(source, count)
         return None
+
+    def examine_source(self, session: Session, source: SourcePlan) -> Iterator[Finding]:
+        """Look at the database as a source."""
+        from xml_extractor.engines import postgresql_examination
+
+        return postgresql_examination.examine_source(session, source)
+
+    def examine_target(
+        self, session: Session, plan: Plan, tables: Sequence[TableSpec], batch: BatchEstimate | None = None
+    ) -> Iterator[Finding]:
+        """Look at the database as a target; what a batch brings makes no difference here."""
+        from xml_extractor.engines import postgresql_examination
+
+        return postgresql_examination.examine_target(session, plan, tables)
+
+    def grant_statements(self, privileges: Privileges) -> list[str]:
+        """Return the GRANT statements that give a role just these privileges."""
+        from xml_extractor.engines import postgresql_examination
+
+        return postgresql_examination.grant_statements(privileges, self.database, self.schema)
 
     def encoder(self, plan: Plan) -> RowEncoder:
         """Return the encoder for ``write_rows``."""

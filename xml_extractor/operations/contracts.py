@@ -109,14 +109,17 @@ def check_contract(name: str) -> ContractCheck:
     )
 
 
-def contract_statements(name: str, dialect: str) -> list[str]:
+def contract_statements(name: str, dialect: str, *, schema: str | None = None) -> list[str]:
     """Return the CREATE TABLE statements of a contract's tables and the bookkeeping tables.
+
+    Args:
+        schema: where tables that are named without one go; ``None`` = the server's choice.
 
     Raises:
         UsageError: there is no such file or dialect, or the engine cannot hold a type exactly.
     """
     plan = find_contract(name).plan
-    engine = dialect_engine(dialect)
+    engine = dialect_engine(dialect, schema=schema)
     problems = engine.unsupported(plan)
     if problems:
         raise UsageError(f"{dialect} cannot hold this contract exactly:\n  " + "\n  ".join(problems))

@@ -35,6 +35,14 @@ VALUES: dict[str, tuple[str, str, str]] = {
     "executor": ("thread", "process", "serial"),
     "retry_seconds": ("1", "2.5", "3"),
     "statement_seconds": ("1", "2.5", "3"),
+    "connect_seconds": ("1", "2.5", "3"),
+    "lock_timeout": ("1", "2.5", "3"),
+    "target_schema": ("one", "two", "three"),
+    "insert_path": ("openjson", "bulkcopy", "fast-executemany"),
+    "avoid_lock_escalation": ("true", "false", "true"),
+    "read_only_intent": ("true", "false", "true"),
+    "snapshot": ("true", "false", "true"),
+    "throttle": ("1", "2.5", "300"),
     "batch_bytes": ("1MiB", "2MiB", "3MiB"),
     "batch_seconds": ("1", "2.5", "3"),
     "source_name": ("one", "two", "three"),
@@ -43,6 +51,14 @@ VALUES: dict[str, tuple[str, str, str]] = {
     "dry_run": ("true", "false", "true"),
     "source": ("sqlite:///1.db", "sqlite:///2.db", "sqlite:///3.db"),
     "target": ("sqlite:///1.db", "sqlite:///2.db", "sqlite:///3.db"),
+    "server": ("db", "db,1444", "db\\inst"),
+    "database": ("one", "two", "three"),
+    "username": ("one", "two", "three"),
+    "trusted": ("true", "false", "true"),
+    "encrypt": ("no", "strict", "yes"),
+    "trust_server_certificate": ("true", "false", "true"),
+    "password": ("one", "two", "three"),
+    "password_file": ("a", "b", "c"),
     "source_password": ("one", "two", "three"),
     "target_password": ("one", "two", "three"),
     "source_password_file": ("a", "b", "c"),
@@ -52,6 +68,17 @@ VALUES: dict[str, tuple[str, str, str]] = {
     "progress": ("plain", "json", "none"),
     "log_level": ("debug", "warning", "error"),
     "log_file": ("1.log", "2.log", "3.log"),
+}
+
+
+# What a setting cannot be given without.
+COMPANIONS: dict[str, dict[str, str]] = {
+    "server": {"database": "d", "username": "u"},
+    **{
+        name: {"server": "db", "database": "d", "username": "u"}
+        for name in ("database", "username", "encrypt", "trust_server_certificate")
+    },
+    "trusted": {"server": "db", "database": "d"},
 }
 
 
@@ -88,14 +115,18 @@ def test_every_setting_is_tested() -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_flag_wins_over_environment_over_file_over_default(name: str, tmp_path: Path) -> None:
     in_file, in_environment, by_flag = VALUES[name]
+    more = COMPANIONS.get(name, {})
+    if name == "trusted":  # without it somebody has to be named
+        in_environment = "true"
+    more = {key: value for key, value in more.items() if key != name}
     expected = [
         getattr(Settings.model_validate({name: text}), name) for text in (in_file, in_environment, by_flag)
     ]
     assert getattr(read(tmp_path), name) == Settings.model_fields[name].default
     config(tmp_path, f"{name}: {in_file}\n")
-    assert getattr(read(tmp_path), name) == expected[0]
-    assert getattr(read(tmp_path, **{variable(name): in_environment}), name) == expected[1]
-    found = read(tmp_path, {name: by_flag}, **{variable(name): in_environment})
+    assert getattr(read(tmp_path, more), name) == expected[0]
+    assert getattr(read(tmp_path, more, **{variable(name): in_environment}), name) == expected[1]
+    found = read(tmp_path, {**more, name: by_flag}, **{variable(name): in_environment})
     assert getattr(found, name) == expected[2]
 
 
@@ -112,6 +143,9 @@ def test_the_defaults_that_the_interface_promises() -> None:
     assert options.on_plan_change == "report"
     assert not options.dry_run
     assert options.create_tables is None
+    assert (options.connect_seconds, options.lock_timeout, options.throttle) == (8, None, None)
+    assert (options.insert_path, options.target_schema) == ("auto", None)
+    assert (options.snapshot, options.read_only_intent, options.avoid_lock_escalation) == (False,) * 3
 
 
 def test_options_cannot_be_changed_and_refuse_what_they_do_not_know() -> None:
@@ -135,6 +169,18 @@ def test_options_cannot_be_changed_and_refuse_what_they_do_not_know() -> None:
         ({}, {"XML_EXTRACTOR_WORKER": "3"}, "", "did you mean XML_EXTRACTOR_WORKERS?"),
         ({"dry_run": "perhaps"}, {}, "", "true or false"),
         ({"app_id_start": 9, "app_id_end": 3}, {}, "", "exchange them"),
+        (
+            {"server": "db:1433"},
+            {},
+            "",
+            r"--server: 'db:1433' is not allowed; it takes HOST, HOST\INSTANCE or ",
+        ),
+        ({"server": "db,99999"}, {}, "", "HOST,PORT"),
+        ({"throttle": "0"}, {}, "", "a number of documents above 0"),
+        ({"throttle": "inf"}, {}, "", "a number of documents above 0"),
+        ({"lock_timeout": "0"}, {}, "", "a number of seconds above 0 and up to 86,400"),
+        ({"insert_path": "fast"}, {}, "", "one of auto, bulkcopy, openjson, fast-executemany, executemany"),
+        ({"encrypt": "true"}, {}, "", "one of yes, no, mandatory, optional, strict"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_the_way_out(
