@@ -131,6 +131,17 @@ _ENCODE: Final = json.JSONEncoder(
 ).encode
 
 
+def fragment(rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows as JSON arrays with commas between, ``[1,"a",null],[2,"b",true]``; "" for no rows."""
+    return _ENCODE(rows)[1:-1]
+
+
+def fragment_rows(text: str) -> list[list[Any]]:
+    """Return a fragment's rows, their values as JSON has them; :func:`fragment` makes the same of them."""
+    rows: list[list[Any]] = json.loads(f"[{text}]")
+    return rows
+
+
 @dataclass(frozen=True, slots=True)
 class JsonTable:
     """Makes JSON of one table's rows.  Picklable, thread-safe."""
@@ -144,14 +155,14 @@ class JsonTable:
         return cls(Texts.of(table), _moments(table))
 
     def fragment(self, rows: Sequence[Row]) -> str | Unstorable:
-        """Return rows as JSON arrays with commas between, ``[1,"a",null],[2,"b",true]``; "" for no rows.
+        """Return rows as JSON, see :func:`fragment`.
 
         Args:
             rows: canonical values of the written columns alone, in their order.
         """
         if not rows:
             return ""
-        text = _ENCODE(_converted(rows, self.moments) if self.moments else rows)[1:-1]
+        text = fragment(_converted(rows, self.moments) if self.moments else rows)
         # Looking through the whole is quicker than through each value.  An escaped backslash before "u0000"
         # is a false alarm, which the second look settles.
         if "\\u0000" in text or not (text.isascii() or _encodable(text)):

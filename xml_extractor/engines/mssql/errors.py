@@ -14,8 +14,14 @@ from xml_extractor.engines.mssql import error_codes as codes
 from xml_extractor.engines.mssql.error_texts import names, number_by_text, of_driver, of_other_server
 from xml_extractor.engines.mssql.native_errors import NativeError, native_errors
 
+TRANSACTION_GONE: Final = 51_701
+ROW_NOT_TAKEN: Final = 51_702
+"""Numbers of the errors by which our own statements say that a row must not, or did not, go in."""
+
 _LONGEST_MESSAGE: Final = 500
-_QUOTED: Final = re.compile(r"'[^']*'?|\"[^\"]*\"?")
+# Where, in words that are not known here, a value could begin.
+_QUOTE: Final = re.compile(r"['\"]")
+_VALUE: Final = re.compile(r"['\"(\[=0-9]")
 _NOT_ENCODABLE: Final = (
     "not_encodable",
     "a text holds a character that the database or its driver does not take",
@@ -65,12 +71,29 @@ class BulkCopyMisread(SessionError):
     code = "bulk_copy_misread"
 
 
+class UnstorableText(SessionError):
+    """A text holds a NUL or half of a surrogate pair: the server would store it, and nobody could read it."""
+
+    kind = FaultKind.DATA
+    code = "not_encodable"
+
+    def __init__(self, table: str, column: str) -> None:
+        super().__init__(table, column)
+        self.table = table
+        self.column = column
+
+    def __str__(self) -> str:
+        return f"a text holds a NUL or half of a surrogate pair: {self.table}.{self.column}"
+
+
 class CoreFailure(SessionError):
     """The library behind bulk copy panicked; its connection is of no use any more."""
 
 
 def classify(error: BaseException, display: str) -> Fault:
     """Say what an error raised by a session on the database ``display`` means.  Never raises; thread-safe."""
+    if isinstance(error, UnstorableText):
+        return Fault(error.kind, error.code, str(error), table=error.table, column=error.column)
     if isinstance(error, SessionError):
         said = str(error) or "the connection was broken off"
         return Fault(error.kind, error.code, f"{display}: {said}")
@@ -96,7 +119,7 @@ _NO_FORM: Final = "Unable to cast Python instance of type <class 'str'> to C++ t
 
 def _of_records(records: tuple[NativeError, ...], display: str) -> Fault:
     """Several records tell one story: a lost connection outweighs all, then what passes, then the first."""
-    telling = [record for record in records if record.number not in codes.ACCOMPANYING] or records
+    telling = [record for record in records if record.number not in _ACCOMPANYING] or records
     faults = [_of_record(record, display) for record in telling]
     for kind in (FaultKind.DISCONNECTED, FaultKind.TRANSIENT):
         for fault in faults:
@@ -119,7 +142,20 @@ def _of_record(record: NativeError, display: str) -> Fault:
     return _of_state(record, display)
 
 
+_ACCOMPANYING: Final = codes.ACCOMPANYING | {TRANSACTION_GONE}
+
+
 def _of_number(number: int, record: NativeError, display: str) -> Fault | None:
+    if number == TRANSACTION_GONE:
+        return Fault(
+            FaultKind.TRANSIENT, "transaction_gone", f"{display}: the transaction was gone before all rows were in",
+            str(number),
+        )  # fmt: skip
+    if number == ROW_NOT_TAKEN:
+        return Fault(
+            FaultKind.FATAL, "row_not_taken", f"{display} did not take a row, without an error; look for a trigger "
+            "that drops rows, or an index with IGNORE_DUP_KEY. Nothing of the batch was committed", str(number),
+        )  # fmt: skip
     if number in codes.DATA:
         return _data(*codes.DATA[number], record)
     if number >= codes.FIRST_RAISED:
@@ -153,10 +189,21 @@ def _of_state(record: NativeError, display: str) -> Fault:
         return _fault(FaultKind.FATAL, codes.STATE_FATAL[state], record, display)
     if record.severity is not None and record.severity >= codes.CONNECTION_GONE:
         return _fault(FaultKind.DISCONNECTED, "connection_lost", record, display)
-    # Nobody has said that the words of an error not known here name objects only.
-    said = _QUOTED.sub("'…'", record.text)
-    code = "database_error" if record.of_server else "driver_error"
-    return Fault(FaultKind.FATAL, code, f"{display}: {_cut(said)}", _native(record))
+    return _unknown(record, display)
+
+
+def _unknown(record: NativeError, display: str) -> Fault:
+    """Nobody has said that the words of an error not known here name objects only."""
+    if not record.of_server:
+        said = _QUOTE.split(record.text, maxsplit=1)[0]
+        return Fault(FaultKind.FATAL, "driver_error", f"{display}: {_cut(said)}", _native(record))
+    if record.number is not None:
+        said = _cut(_VALUE.split(record.text, maxsplit=1)[0])
+        message = f"error {record.number}, which begins with: {said}"
+    else:
+        # Any trigger's message, for one, arrives like this.
+        message = "the server refuses, and the driver does not pass on its error's number"
+    return Fault(FaultKind.FATAL, "database_error", f"{display}: {message}", _native(record))
 
 
 def _data(code: str, sentence: str, record: NativeError) -> Fault:

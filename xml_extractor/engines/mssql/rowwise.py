@@ -1,0 +1,286 @@
+"""Rows as parameters: one INSERT a row, sent one by one or as arrays.
+
+Two things are known of arrays, and both are guarded against by the statement itself:
+
+* **The server goes on after a row that failed.**  An array travels as one call a row in one request; the
+  first error undoes the transaction (XACT_ABORT), and the rows behind it are then inserted outside of any
+  transaction and stay.  So each call first looks whether the transaction is still there.
+* **The driver's count of rows means nothing.**  So each call looks itself whether its row was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from xml_extractor.contract.plan import Table
+from xml_extractor.contract.types import Family, SqlType
+from xml_extractor.engines.encoding import LONG_TEXT, written_columns
+from xml_extractor.engines.mssql.encoders import Unstorable, storable
+from xml_extractor.engines.mssql.errors import ROW_NOT_TAKEN, TRANSACTION_GONE
+from xml_extractor.engines.mssql.insert_paths import RowWriter
+from xml_extractor.engines.mssql.names import quote_identifier, quote_table
+from xml_extractor.engines.mssql.types import column_type, from_json, json_type
+from xml_extractor.engines.mssql.wires import MOST_BYTES, MOST_CHARACTERS, Size, Wire
+
+ARRAY_BYTES: Final = 32 * 1024 * 1024
+"""Memory of one array of parameters: the driver reserves every column's declared size in every row."""
+
+# ODBC's numbers of types, from sql.h and sqlext.h.
+SQL_BIGINT: Final = -5
+SQL_DOUBLE: Final = 8
+SQL_WVARCHAR: Final = -9
+SQL_VARBINARY: Final = -3
+
+_UNLIMITED: Final = 0
+"""The size of a parameter of a (max) type; its values are sent one by one, however long."""
+
+_SHORT_CHARACTERS: Final = 36
+"""Enough for a GUID, and for any date or time: 2024-01-01T00:00:00.1234567+00:00 has 33."""
+
+_LEAST_SIZE: Final = 64
+"""Sizes are rounded up to powers of two, so that few of them occur: each new one makes the server prepare the
+statement anew."""
+
+
+class IdentityInsert:
+    """Lets values be given for the identity columns of some tables; a session can for one table at a time.
+
+    Args:
+        schema: where tables named without a schema are.
+        tables: their names as the contract writes them.
+    """
+
+    def __init__(self, schema: str | None, tables: Collection[str]) -> None:
+        self._tables = {name: quote_table(name, schema) for name in sorted(tables)}
+
+    def around(self, table: Table, sql: str) -> list[str]:
+        """Return the statements to run instead of ``sql``, which inserts into the table."""
+        if table.name not in self._tables:
+            return [sql]
+        return [*self.before(table), sql, *self.after(table)]
+
+    def before(self, table: Table) -> list[str]:
+        """What to run before rows are inserted.
+
+        A statement that failed may have left the setting on for another table: it does not end with the
+        transaction.
+        """
+        if table.name not in self._tables:
+            return []
+        others = [name for name in self._tables if name != table.name]
+        return [
+            *(f"SET IDENTITY_INSERT {self._tables[name]} OFF;" for name in others),
+            f"SET IDENTITY_INSERT {self._tables[table.name]} ON;",
+        ]
+
+    def after(self, table: Table) -> list[str]:
+        """What to run after rows were inserted."""
+        return [f"SET IDENTITY_INSERT {self._tables[table.name]} OFF;"] if table.name in self._tables else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """How one column's values are declared to the driver."""
+
+    odbc_type: int
+    declared: int
+    """Units (UTF-16 units, bytes) of the longest value; unlimited = 0."""
+    is_long: bool = False
+    """Whether room for the longest value would nearly always be a waste."""
+
+    @property
+    def most(self) -> int:
+        """Units of the longest value that can be declared."""
+        return MOST_BYTES if self.odbc_type == SQL_VARBINARY else MOST_CHARACTERS
+
+    def bytes(self, size: int) -> int:
+        """Memory of one value in an array, with the driver's length of it."""
+        if self.odbc_type in (SQL_BIGINT, SQL_DOUBLE) or size == _UNLIMITED:
+            return 16
+        return (size if self.odbc_type == SQL_VARBINARY else 2 * size) + 8
+
+    def room(self, longest: int) -> int:
+        """The size to declare where the longest value has so many units."""
+        if longest > self.most:
+            return _UNLIMITED
+        rounded = max(_LEAST_SIZE, 1 << (longest - 1).bit_length()) if longest else _LEAST_SIZE
+        return min(rounded, self.declared or self.most, self.most)
+
+    @classmethod
+    def of(cls, kind: SqlType) -> _Parameter:
+        if kind.family in (Family.BIT, Family.INTEGER):
+            return cls(SQL_BIGINT, 19)
+        if kind.family is Family.FLOAT:
+            return cls(SQL_DOUBLE, 53)
+        if kind.family is Family.BINARY:
+            return cls._of_length(SQL_VARBINARY, kind.length, MOST_BYTES)
+        if kind.family in (Family.TEXT, Family.XML):
+            return cls._of_length(SQL_WVARCHAR, kind.length, MOST_CHARACTERS)
+        if kind.family is Family.DECIMAL:
+            assert kind.precision is not None
+            return cls(SQL_WVARCHAR, kind.precision + 3)  # a sign, a point, a zero before it
+        return cls(SQL_WVARCHAR, _SHORT_CHARACTERS)
+
+    @classmethod
+    def _of_length(cls, odbc_type: int, length: int | None, most: int) -> _Parameter:
+        if length is None or length > most:
+            return cls(odbc_type, _UNLIMITED, is_long=True)
+        return cls(odbc_type, length, is_long=length > LONG_TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    sql: str
+    parameters: tuple[_Parameter, ...]
+
+
+class ExecuteManyWriter(RowWriter):
+    """Writes the tuples of :class:`~xml_extractor.engines.mssql.encoders.TextTupleEncoder`.
+
+    Args:
+        schema: where tables named without a schema are.
+        keep_identity: tables, named as the contract does, into whose identity column it puts values.
+        fast: send arrays, else one row after the other.
+    """
+
+    def __init__(self, schema: str | None = None, *, keep_identity: Collection[str] = (), fast: bool) -> None:
+        self._schema = schema
+        self._identity = IdentityInsert(schema, keep_identity)
+        self._fast = fast
+        self._statements: dict[str, _Statement] = {}
+
+    def write_tables(
+        self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Sequence[tuple[Any, ...]] | Unstorable]]]
+    ) -> list[int]:
+        """Insert the rows of several tables, parents first; return the rows that each table took.
+
+        Raises:
+            UnstorableText: a text that must not be stored; nothing was sent to the server.
+            Exception: the driver's.
+        """
+        all_rows = [[row for piece in storable(pieces) for row in piece] for _, pieces in tables]
+        return [
+            self.write_table(wire, table, rows) for (table, _), rows in zip(tables, all_rows, strict=True)
+        ]
+
+    def write_table(self, wire: Wire, table: Table, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Insert rows of parameters into one table; return how many, each of which the server has taken."""
+        if not rows:
+            return 0
+        statement = self._statement(table)
+        before, after = self._identity.before(table), self._identity.after(table)
+        if before:
+            wire.execute(" ".join(before))
+        chunks = (
+            _arrays(rows, statement.parameters) if self._fast else [(_declared(statement.parameters), rows)]
+        )
+        for sizes, chunk in chunks:
+            wire.execute_many(statement.sql, chunk, sizes=sizes, fast=self._fast)
+        if after:
+            wire.execute(" ".join(after))
+        return len(rows)
+
+    def _statement(self, table: Table) -> _Statement:
+        statement = self._statements.get(table.name)
+        if statement is None:
+            columns = [table.columns[i] for i in written_columns(table)]
+            names = ", ".join(quote_identifier(column.name) for column in columns)
+            values = ", ".join(_value(column.type) for column in columns)
+            statement = self._statements[table.name] = _Statement(
+                f"IF @@TRANCOUNT = 0 THROW {TRANSACTION_GONE}, N'the transaction is gone', 1;\n"
+                f"INSERT INTO {quote_table(table.name, self._schema)} ({names}) VALUES ({values});\n"
+                f"IF @@ROWCOUNT <> 1 THROW {ROW_NOT_TAKEN}, N'a row was not taken', 1;",
+                tuple(_Parameter.of(column.type) for column in columns),
+            )
+        return statement
+
+
+def _value(kind: SqlType) -> str:
+    """The expression that makes a column's value of its parameter."""
+    if kind.family is Family.BINARY:
+        return f"CAST(? AS {column_type(kind)})"
+    return from_json(kind, f"CAST(? AS {json_type(kind)})")
+
+
+def _declared(parameters: Sequence[_Parameter]) -> list[Size]:
+    return [(parameter.odbc_type, parameter.declared, 0) for parameter in parameters]
+
+
+def _arrays(
+    rows: Sequence[tuple[Any, ...]], parameters: Sequence[_Parameter]
+) -> Iterator[tuple[list[Size], Sequence[tuple[Any, ...]]]]:
+    """Cut rows into arrays of bounded memory, with the sizes to declare.
+
+    Room is reserved for the longest value that an array holds, not for the longest that its column could.
+    Rows with a value beyond any declared size go apart, because in an array that holds one, that column's
+    values are all sent one by one.
+    """
+    long = [i for i, parameter in enumerate(parameters) if parameter.is_long]
+    unlimited = [i for i in long if parameters[i].declared == _UNLIMITED]
+    if unlimited:
+        wide = [row for row in rows if any(_units(row[i]) > parameters[i].most for i in unlimited)]
+        if wide:
+            rows = [row for row in rows if all(_units(row[i]) <= parameters[i].most for i in unlimited)]
+            yield from _wide_arrays(wide, parameters, long)
+    if not rows:
+        return
+    sizes, row_bytes = _sizes(rows, parameters, long)
+    step = max(1, ARRAY_BYTES // row_bytes)
+    for first in range(0, len(rows), step):
+        yield sizes, rows[first : first + step]
+
+
+def _wide_arrays(
+    rows: Sequence[tuple[Any, ...]], parameters: Sequence[_Parameter], long: Sequence[int]
+) -> Iterator[tuple[list[Size], Sequence[tuple[Any, ...]]]]:
+    """Cut rows by the length of their values: of these the driver holds a copy as it sends them."""
+    first = 0
+    held = 0
+    for last, row in enumerate(rows):
+        held += 2 * sum(_units(row[i]) for i in long)
+        if held >= ARRAY_BYTES or last == len(rows) - 1:
+            chunk = rows[first : last + 1]
+            yield _sizes(chunk, parameters, long)[0], chunk
+            first, held = last + 1, 0
+
+
+def _sizes(
+    rows: Sequence[tuple[Any, ...]], parameters: Sequence[_Parameter], long: Sequence[int]
+) -> tuple[list[Size], int]:
+    """The sizes to declare for rows, and the memory of one row."""
+    sizes = _declared(parameters)
+    for i in long:
+        room = parameters[i].room(max(_units(row[i]) for row in rows))
+        sizes[i] = (parameters[i].odbc_type, room, 0)
+    return sizes, sum(
+        parameter.bytes(size) for parameter, (_, size, _) in zip(parameters, sizes, strict=True)
+    )
+
+
+def _units(value: str | bytes | None) -> int:
+    """How many units a value has at most: characters outside of ASCII may be two."""
+    if value is None:
+        return 0
+    return len(value) if isinstance(value, bytes) or value.isascii() else 2 * len(value)
+
+
+def executemany(
+    cursor: Any, sql: str, rows: Sequence[Sequence[Any]], sizes: Sequence[Size], fast: bool
+) -> None:
+    """Run a statement once per row on a pyodbc cursor of its own, and close it.
+
+    Args:
+        sizes: see :meth:`.wires.Wire.execute_many`.
+        fast: as arrays, which the driver sends in as few requests as it can.
+    """
+    try:
+        if sizes:
+            cursor.setinputsizes(sizes)
+        cursor.fast_executemany = fast
+        cursor.executemany(sql, rows)
+        while cursor.nextset():  # an error may come behind the first answer
+            pass
+    finally:
+        cursor.close()
