@@ -17,8 +17,9 @@ from xml_extractor.contract.types import SqlType
 class ExistingColumn:
     """A column as the catalogue describes it.
 
-    ``kind``, ``size`` and ``scale`` are what the engine judges types by: PostgreSQL's type name with its
-    length or precision, SQLite's affinity.
+    ``kind``, ``size`` and ``scale`` are what the engine judges types by: the server's type name with its
+    length or precision, SQLite's affinity.  ``collation`` and ``code_page`` are a text's, where the engine
+    has them column by column.
     """
 
     name: str
@@ -29,6 +30,8 @@ class ExistingColumn:
     kind: str = ""
     size: int | None = None
     scale: int | None = None
+    collation: str | None = None
+    code_page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
