@@ -1,4 +1,8 @@
-"""The ways in: what each one is, which of them a server offers, and which one ``auto`` takes."""
+"""The ways in: their names, and what each of them is to a session.
+
+:mod:`.path_choice` finds out which of them a server offers, chooses, and makes encoders and writers
+(``settle``, ``encoder``, ``row_writer``).
+"""
 
 from __future__ import annotations
 

@@ -177,12 +177,13 @@ def settle(
     no_json = openjson_problem(session)
     if no_json is not None:
         unavailable[OPENJSON] = no_json
+        unavailable[BULKCOPY] = f"it needs OPENJSON to fall back on; {no_json}"
     else:
         gaps = openjson_gaps(session)
     if fast_problem is not None:
         unavailable[FAST_EXECUTEMANY] = fast_problem
     by_json: frozenset[str] = frozenset()
-    if worth_trying_bulk_copy(options, tables, round_trip):
+    if BULKCOPY not in unavailable and worth_trying_bulk_copy(options, tables, round_trip):
         kinds = frozenset(table.columns[i].type for table in plan.tables for i in written_columns(table))
         served = bulk_types(kinds)
         if isinstance(served, str):
@@ -194,10 +195,6 @@ def settle(
                 logger.debug("rows of %s go by OPENJSON: %s", table, reason)
             if len(reasons) == tables:
                 unavailable[BULKCOPY] = next(iter(reasons.values()))
-            elif reasons and no_json is not None:
-                unavailable[BULKCOPY] = (
-                    f"{', '.join(sorted(reasons))} would have to go by OPENJSON; {no_json}"
-                )
     path, reason = choose(
         options.insert_path,
         unavailable,

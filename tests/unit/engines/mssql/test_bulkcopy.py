@@ -1,0 +1,235 @@
+"""Bulk copy notices when a server stores other values than it was given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from tests.support.plans import column, plan, table
+from xml_extractor.contract.plan import Table
+from xml_extractor.contract.types import SqlType, parse_type
+from xml_extractor.engines.mssql.bulkcopy import (
+    VERIFIED_ROWS,
+    BulkCopyWriter,
+    BulkEncoder,
+    reasons_against,
+    served_types,
+)
+from xml_extractor.engines.mssql.core_wire import CoreWire
+from xml_extractor.engines.mssql.encoders import Unstorable
+from xml_extractor.engines.mssql.errors import BulkCopyMisread, CoreFailure, UnstorableText
+from xml_extractor.engines.mssql.insert_paths import LOCK_ESCALATION_ROWS
+from xml_extractor.engines.mssql.wires import Wire
+
+ONE = table("dbo.one", column("id", "int", nullable=False), column("name", "nvarchar(20)"))
+
+
+class FakeCore(CoreWire):
+    """Stores what is copied, after ``spoil`` has been at it, and gives it back whatever is selected."""
+
+    def __init__(self, spoil: Any = None) -> None:
+        self.spoil = spoil or (lambda columns, row: row)
+        self.copies: list[tuple[str, list[str], int, bool]] = []
+        self.stored: list[tuple[Any, ...]] = []
+        self.last = 0
+        self.statements: list[str] = []
+        self.lost = 0
+
+    def run(self, sql: str) -> None:
+        self.statements.append(sql)
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        self.statements.append(sql)
+        if "@@ROWCOUNT" in sql:
+            return [(self.last - self.lost,)]
+        return self.stored
+
+    def bulk_copy(
+        self, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], **more: Any
+    ) -> None:
+        copied = [tuple(self.spoil(columns, row)) for row in rows]
+        self.copies.append((table, list(columns), len(copied), more.get("keep_identity", False)))
+        self.last = len(copied)
+        by_name = [dict(zip(columns, row, strict=True)) for row in copied]
+        order = sorted(columns, key=lambda name: (name != "id", len(name), name))
+        self.stored += [tuple(row[name] for name in order) for row in by_name]
+
+    def close(self) -> None: ...
+
+
+class JsonWriter:
+    def __init__(self) -> None:
+        self.written: list[tuple[str, list[Any]]] = []
+
+    def write_tables(self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
+        self.written += [(table.name, list(pieces)) for table, pieces in tables]
+        return [sum(piece.count("[") for piece in pieces) for _, pieces in tables]
+
+
+def writer(by_json: JsonWriter | None = None, **more: Any) -> BulkCopyWriter:
+    options: dict[str, Any] = {
+        "schema": None, "keep_identity": (), "avoid_lock_escalation": False, "timeout_seconds": 5.0, **more,
+    }  # fmt: skip
+    return BulkCopyWriter(by_json or JsonWriter(), **options)
+
+
+ROWS = [(1, "a"), (2, None), (3, "")]
+
+
+def test_rows_are_copied_and_the_first_copy_is_read_back() -> None:
+    wire = FakeCore()
+    writes = writer()
+    assert writes.write_tables(wire, [(ONE, [ROWS[:2], (), ROWS[2:]])]) == [3]
+    assert wire.copies == [("[dbo].[one]", ["id", "name"], 3, False)]
+    assert sum("SELECT [id], [name] FROM [dbo].[one] WHERE" in sql for sql in wire.statements) == 1
+    wire.stored.clear()  # the second is not read back
+    assert writes.write_tables(wire, [(ONE, [[(4, "d")]])]) == [1]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda columns, row: (row[0], "other"),
+        lambda columns, row: (row[0], row[1] or None),  # '' becomes NULL
+        lambda columns, row: (row[0], row[1] and row[1] + " "),
+    ],
+)
+def test_other_values_than_given_are_noticed_and_the_next_attempt_goes_by_json(
+    spoil: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    by_json = JsonWriter()
+    writes = writer(by_json)
+    with caplog.at_level(logging.WARNING), pytest.raises(BulkCopyMisread, match=r"dbo\.one"):
+        writes.write_tables(FakeCore(spoil), [(ONE, [ROWS])])
+    assert "--insert-path openjson" in caplog.text
+    assert by_json.written == []
+    assert writes.write_tables(FakeCore(spoil), [(ONE, [ROWS])]) == [3]
+    assert by_json.written == [("dbo.one", ['[1,"a"],[2,null],[3,""]'])]
+
+
+def test_a_row_that_is_missing_is_noticed() -> None:
+    wire = FakeCore()
+    wire.lost = 1
+    assert writer().write_tables(wire, [(ONE, [ROWS])]) == [2]  # the batch writer compares
+
+
+def test_tables_by_json_are_written_in_their_turn() -> None:
+    by_json, wire = JsonWriter(), FakeCore()
+    two, three = table("two", column("id", "int")), table("three", column("id", "int"))
+    counts = writer(by_json).write_tables(wire, [(two, ["[1],[2]"]), (ONE, [ROWS]), (three, ["[3]"])])
+    assert counts == [2, 3, 1]
+    assert [name for name, _ in by_json.written] == ["two", "three"]
+
+
+def test_statements_stay_small_where_asked_and_identities_are_kept_where_given() -> None:
+    wire = FakeCore()
+    rows = [(i, "x") for i in range(LOCK_ESCALATION_ROWS + 5)]
+    writes = writer(avoid_lock_escalation=True, keep_identity={"dbo.one"})
+    wire.stored = []
+    writes._verified.add("dbo.one")
+    assert writes.write_tables(wire, [(ONE, [rows])]) == [len(rows)]
+    assert [copy[2:] for copy in wire.copies] == [(LOCK_ESCALATION_ROWS, True), (5, True)]
+
+
+def test_a_text_that_must_not_be_stored_is_refused() -> None:
+    encoded, _ = BulkEncoder.of(plan(ONE), ())(([(1, "a\0b")],))
+    assert encoded == (Unstorable("dbo.one", "name"),)
+    with pytest.raises(UnstorableText, match=r"dbo\.one\.name"):
+        writer().write_tables(FakeCore(), [(ONE, list(encoded))])
+
+
+def test_encoding_leaves_out_what_the_server_numbers_and_makes_json_where_told() -> None:
+    numbered = table(
+        "n", column("id", "int", nullable=False, server_generated=True), column("d", "decimal(9,2)"),
+        primary_key=(0,),
+    )  # fmt: skip
+    encode = BulkEncoder.of(plan(ONE, numbered), {"n"})
+    encoded, size = encode(([(1, "a")], [(None, None)]))
+    assert encoded == ([(1, "a")], "[null]")
+    assert size > 0
+    assert encode(([], [])) == (((), ""), 0)
+    assert reasons_against(plan(ONE, numbered), {parse_type("int"), parse_type("nvarchar(20)")}) == {
+        "n": "bulk copy does not keep decimal(9,2) as it is"
+    }
+    assert "primary key" in reasons_against(plan(numbered), {parse_type("decimal(9,2)")})["n"]
+
+
+# ------------------------------------------------------------------------------------- trial
+
+KINDS = [
+    parse_type(name)
+    for name in (
+        "bit", "tinyint", "bigint", "decimal(38,18)", "money", "float", "real", "date", "time(7)",
+        "datetime2(7)", "datetime", "smalldatetime", "datetimeoffset(7)", "uniqueidentifier", "varbinary(9)",
+        "binary(4)", "nvarchar(50)", "nvarchar(max)", "varchar(9)", "char(5)", "nchar(3)",
+    )
+]  # fmt: skip
+
+
+class Trial(FakeCore):
+    """A server that keeps what it is given, but what ``spoil`` changes, or fails at a type."""
+
+    def __init__(self, spoil: Any = None, fails_with: str | None = None) -> None:
+        super().__init__(spoil)
+        self.fails_with = fails_with
+        self.created = ""
+
+    def run(self, sql: str) -> None:
+        super().run(sql)
+        if sql.startswith("CREATE TABLE"):
+            self.created = sql
+            self.stored.clear()
+
+    def bulk_copy(
+        self, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], **more: Any
+    ) -> None:
+        if self.fails_with is not None and f" {self.fails_with} " in self.created:
+            raise CoreFailure("it panics")
+        super().bulk_copy(table, columns, rows, **more)
+
+
+def served(wire: Trial) -> set[str]:
+    return {str(kind) for kind in served_types(wire, KINDS, 5.0)}
+
+
+ALL = {str(kind) for kind in KINDS}
+
+
+def test_a_server_that_keeps_everything_serves_every_type_but_xml() -> None:
+    assert served(Trial()) == ALL
+    xml: SqlType = parse_type("xml")
+    assert served_types(Trial(), [xml], 5.0) == frozenset()
+    wire = Trial()
+    served(wire)
+    assert wire.statements[0] == "BEGIN TRANSACTION"
+    assert wire.statements[-1] == "ROLLBACK TRANSACTION"
+
+
+def test_a_type_that_fails_is_found_out() -> None:
+    assert served(Trial(fails_with="money")) == ALL - {"money"}
+
+
+def test_columns_that_are_exchanged_are_noticed() -> None:
+    def by_position(columns: Sequence[str], row: tuple[Any, ...]) -> Iterable[Any]:
+        return reversed(row)
+
+    assert served(Trial(by_position)) == set()
+
+
+def test_values_that_change_are_noticed_type_by_type() -> None:
+    def without_seventh_digit(columns: Sequence[str], row: tuple[Any, ...]) -> Iterable[Any]:
+        return [v.replace("1234567", "123456") if isinstance(v, str) else v for v in row]
+
+    assert served(Trial(without_seventh_digit)) == ALL - {"time(7)", "datetime2(7)", "datetimeoffset(7)"}
+
+    def blank_for_empty(columns: Sequence[str], row: tuple[Any, ...]) -> Iterable[Any]:
+        return [None if v == "" else v for v in row]
+
+    assert ALL - served(Trial(blank_for_empty)) == {"nvarchar(50)", "nvarchar(max)", "varchar(9)"}
+
+
+def test_samples_are_few_enough_to_be_read_back_at_once() -> None:
+    assert VERIFIED_ROWS >= 10
