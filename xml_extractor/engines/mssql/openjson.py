@@ -40,7 +40,7 @@ _PROBE_TEXT: Final = 'a"\\/\n\t\x01é'
 _PROBE_BYTES: Final = b"\x00\xff"
 
 
-def openjson_gaps(wire: Queryable) -> frozenset[str]:
+def openjson_gaps(session: Queryable) -> frozenset[str]:
     """Ask the server what its OPENJSON does not give back as it was; nothing is written.
 
     SQL Server has no gaps.  Servers that only speak its language have been seen to leave JSON's escapes in
@@ -50,7 +50,7 @@ def openjson_gaps(wire: Queryable) -> frozenset[str]:
         Exception: the driver's; the server may have no OPENJSON at all.
     """
     sent = json.dumps([[_PROBE_TEXT, _PROBE_BYTES.hex()]], ensure_ascii=False)
-    rows = wire.query(_PROBE, (sent,))
+    rows = session.query(_PROBE, (sent,))
     text, data = rows[0] if len(rows) == 1 else (None, None)
     gaps = set()
     if text != _PROBE_TEXT:
@@ -140,9 +140,9 @@ class OpenJsonWriter(RowWriter):
         rows = wire.query(sql, [array for _, _, array in request])
         if len(rows) != 1 or len(rows[0]) != len(request):
             raise TargetError(
-                f"an INSERT into one of {', '.join(dict.fromkeys(names))} answered with rows of its own; look "
-                "for a trigger that holds a SELECT, and take it out. Nothing of the batch was committed; "
-                "what was committed before stays"
+                f"an INSERT into one of {', '.join(dict.fromkeys(names))} answered with rows of its own; "
+                "look for a trigger that holds a SELECT, and take it out. Nothing of the batch was "
+                "committed; what was committed before stays"
             )
         for (index, _, _), count in zip(request, rows[0], strict=True):
             taken[index] += count

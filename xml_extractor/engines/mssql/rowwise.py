@@ -264,23 +264,3 @@ def _units(value: str | bytes | None) -> int:
     if value is None:
         return 0
     return len(value) if isinstance(value, bytes) or value.isascii() else 2 * len(value)
-
-
-def executemany(
-    cursor: Any, sql: str, rows: Sequence[Sequence[Any]], sizes: Sequence[Size], fast: bool
-) -> None:
-    """Run a statement once per row on a pyodbc cursor of its own, and close it.
-
-    Args:
-        sizes: see :meth:`.wires.Wire.execute_many`.
-        fast: as arrays, which the driver sends in as few requests as it can.
-    """
-    try:
-        if sizes:
-            cursor.setinputsizes(sizes)
-        cursor.fast_executemany = fast
-        cursor.executemany(sql, rows)
-        while cursor.nextset():  # an error may come behind the first answer
-            pass
-    finally:
-        cursor.close()
