@@ -217,9 +217,18 @@ def test_ddl(dialect: str, shop: Folder) -> None:
 
 
 def test_ddl_for_no_such_engine(shop: Folder) -> None:
-    for name in ("oracle", "sqlserver", "mssql"):
-        told = f"--dialect {name!r}: this version writes SQL for postgresql, sqlite"
+    for name in ("oracle", "sqlserver"):
+        told = f"--dialect {name!r}: this version writes SQL for mssql, postgresql, sqlite"
         expect_error(2, told, shop, "contract", "ddl", "orders.yaml", "--dialect", name)
+
+
+def test_ddl_in_a_schema(shop: Folder) -> None:
+    ddl = ("contract", "ddl", "orders.yaml", "--dialect")
+    assert "CREATE TABLE [bill].[orders]" in expect(0, shop, *ddl, "mssql", "--schema", "bill").stdout
+    told = expect(0, shop, *ddl, "postgresql", XML_EXTRACTOR_TARGET_SCHEMA="bill").stdout
+    assert 'CREATE TABLE "bill"."orders"' in told
+    assert 'CREATE TABLE "bill"."load_ledger"' in told
+    expect_error(2, "SQLite has no schemas", shop, *ddl, "sqlite", "--schema", "bill")
 
 
 def test_the_schema_is_json(empty: Folder) -> None:

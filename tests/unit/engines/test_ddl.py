@@ -6,11 +6,14 @@ import pytest
 
 from tests.support.plans import SOURCE, column, plan, table
 from xml_extractor.contract.types import TYPE_NAMES, parse_type
-from xml_extractor.engines import dialect_engine, dialect_names
+from xml_extractor.engines import dialect_engine
 from xml_extractor.engines.base import table_specs
 from xml_extractor.engines.ddl import split_name
 from xml_extractor.engines.postgresql import column_type
 from xml_extractor.engines.sqlite import COLUMN_TYPES, affinity
+
+STANDARD_QUOTES = ("postgresql", "sqlite")
+"""The engines that quote names as the standard does; SQL Server's statements have tests of their own."""
 
 
 @pytest.mark.parametrize(
@@ -31,7 +34,7 @@ def test_what_is_not_a_name(name: str) -> None:
         split_name(name)
 
 
-@pytest.mark.parametrize("dialect", dialect_names())
+@pytest.mark.parametrize("dialect", STANDARD_QUOTES)
 def test_quotes_cannot_be_broken_out_of(dialect: str) -> None:
     assert dialect_engine(dialect).quote('x" (a); DROP TABLE y; --') == '"x"" (a); DROP TABLE y; --"'
     assert dialect_engine(dialect).quote("dbo.t") == '"dbo"."t"'
@@ -90,7 +93,7 @@ CHILD_FIRST = plan(
 )
 
 
-@pytest.mark.parametrize("dialect", dialect_names())
+@pytest.mark.parametrize("dialect", STANDARD_QUOTES)
 def test_parents_come_first(dialect: str) -> None:
     statements = dialect_engine(dialect).create_statements(table_specs(CHILD_FIRST))
     assert [statement.split('"')[1] for statement in statements] == ["parent", "child"]
@@ -98,7 +101,16 @@ def test_parents_come_first(dialect: str) -> None:
     assert '"k" TEXT NOT NULL' in statements[0] or '"k" varchar(3) COLLATE "C" NOT NULL' in statements[0]
 
 
-@pytest.mark.parametrize("dialect", dialect_names())
+def test_postgresql_tables_go_into_the_schema_that_is_named() -> None:
+    parent, child = dialect_engine("postgresql", schema='a"b').create_statements(table_specs(CHILD_FIRST))
+    assert parent.startswith('CREATE TABLE "a""b"."parent"')
+    assert 'REFERENCES "a""b"."parent"' in child
+    named = plan(table("other.t", column("k", "int")))
+    (statement,) = dialect_engine("postgresql", schema="mine").create_statements(table_specs(named))
+    assert statement.startswith('CREATE TABLE "other"."t"')
+
+
+@pytest.mark.parametrize("dialect", STANDARD_QUOTES)
 def test_staging(dialect: str) -> None:
     (statement,) = dialect_engine(dialect).staging_statements(SOURCE, parse_type("bigint"))
     assert statement.startswith('CREATE TABLE "app_xml"')

@@ -5,12 +5,16 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from xml_extractor.engines import dialect_engine, dialect_names, open_engine
-from xml_extractor.engines.base import EngineOptions, TimeLimits
+from xml_extractor.contract.types import parse_type
+from xml_extractor.engines import dialect_engine, dialect_names, open_engine, takes_password
+from xml_extractor.engines.base import ColumnSpec, Engine, EngineOptions, TableSpec, TimeLimits
+from xml_extractor.engines.mssql import drivers
+from xml_extractor.engines.mssql.connection import ConnectionSettings
 from xml_extractor.engines.postgresql import PostgresqlEngine
 from xml_extractor.engines.sqlite import SqliteEngine, file_uri
 from xml_extractor.errors import UsageError
@@ -90,7 +94,10 @@ def test_a_password_as_an_option_is_not_shown_either(given: str | None) -> None:
         ("postgresql://u:s3cret@h:port/d", "cannot be read"),
         ("mysql://u:s3cret@h/d", "unknown database 'mysql'"),
         ("postgres://u:s3cret@h/d", "unknown database 'postgres'"),
-        ("mssql+pyodbc://u:s3cret@h/d", "not in this version"),
+        ("mssql+aioodbc://u:s3cret@h/d", "mssql://"),
+        ("mssql+pymssql://u:s3cret@h/d", "mssql://"),
+        ("mssql://u:s3cret@h", "names no database"),
+        ("mssql://u:p@s3cret@h/d", "%40"),
         ("postgresql+asyncpg://u:s3cret@h/d", "postgresql://"),
         ("postgresql://u:s3cret@h/d?no_such_option=1", "no_such_option"),
         ("postgresql://u:p@s3cret@h/d", "%40"),
@@ -117,9 +124,92 @@ def test_sqlite_takes_no_schema() -> None:
 def test_dialects() -> None:
     assert {dialect_engine(name).name for name in dialect_names()} == set(dialect_names())
     with pytest.raises(
-        UsageError, match=r"--dialect .mssql.: this version writes SQL for postgresql, sqlite"
+        UsageError, match=r"--dialect .oracle.: this version writes SQL for mssql, postgresql, sqlite"
     ):
-        dialect_engine("mssql")
+        dialect_engine("oracle")
+
+
+def test_dialects_in_a_schema() -> None:
+    assert '"dbo"."t"' in _create(dialect_engine("postgresql", schema="dbo"))
+    assert "[dbo].[t]" in _create(dialect_engine("mssql", schema="dbo"))
+    with pytest.raises(UsageError, match="no schemas"):
+        dialect_engine("sqlite", schema="dbo")
+
+
+def _create(engine: Engine) -> str:
+    column = ColumnSpec("k", parse_type("int"), nullable=False)
+    return engine.create_statements([TableSpec("t", (column,), ("k",))])[0]
+
+
+# ------------------------------------------------------------------------------------- SQL Server
+
+
+@pytest.fixture
+def choices(monkeypatch: pytest.MonkeyPatch) -> list[ConnectionSettings]:
+    """What a driver was to be chosen for; whatever is installed here, it is mssql-python."""
+    asked: list[ConnectionSettings] = []
+
+    def choose(settings: ConnectionSettings) -> str:
+        asked.append(settings)
+        return settings.driver or "mssqlpython"
+
+    monkeypatch.setattr(drivers, "choose_driver", choose)
+    return asked
+
+
+def test_sql_server(choices: list[ConnectionSettings]) -> None:
+    options = EngineOptions(TimeLimits(1, 2), schema="dbo")
+    engine = open_engine("mssql://u:old@h:1433/d?Encrypt=strict", password="new", options=options)
+    assert engine.name == "mssql"
+    (asked,) = choices
+    assert asked == ConnectionSettings("h,1433", "d", "u", "new", encrypt="strict")
+    assert engine.settings == replace(asked, driver="mssqlpython")  # type: ignore[attr-defined]
+    assert engine.options == options  # type: ignore[attr-defined]
+    assert (engine.database, engine.display) == ("d", "SQL Server database d on h,1433")
+    assert "new" not in repr(engine)
+    assert pickle.loads(pickle.dumps(engine)) == engine
+
+
+def test_a_sql_server_driver_that_is_named_is_kept(choices: list[ConnectionSettings]) -> None:
+    for name in ("pyodbc", "mssqlpython"):
+        engine = open_engine(f"mssql+{name}://u@h/d")
+        assert engine.settings.driver == name  # type: ignore[attr-defined]
+
+
+def test_the_name_of_a_sql_server_database_does_not_depend_on_the_way_to_it(
+    choices: list[ConnectionSettings],
+) -> None:
+    urls = (
+        "mssql://u@h/lending", "mssql+pyodbc://v:pw@10.0.0.1:1444/lending?driver=x", "mssql://h%5Ci/lending",
+        "mssql+pyodbc://@/?dsn=office&database=lending",
+        "mssql+pyodbc:///?odbc_connect=SERVER%3Dh%3BDATABASE%3Dlending",
+    )  # fmt: skip
+    assert {open_engine(url).database for url in urls} == {"lending"}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mssql://u@h/d", True),
+        ("mssql+pyodbc://u@h/d?Authentication=ActiveDirectoryPassword", True),
+        ("mssql://u:s3cret@h/d", False),
+        ("mssql://h/d", False),
+        ("mssql://h", False),
+        ("mssql://h/d?Authentication=ActiveDirectoryMsi", False),
+        ("mssql+pyodbc:///?odbc_connect=SERVER%3Dh%3BDATABASE%3Dd%3BUID%3Du", True),
+        ("postgresql://u@h/d", True),
+        ("postgresql://h/d", True),
+        ("postgresql://u:s3cret@h/d", False),
+        ("postgresql://u@h/d?password=s3cret", False),
+        ("sqlite:///x.db", False),
+        ("oracle://u@h/d", False),
+        ("null:", False),
+        ("jsonl:out", False),
+        ("", False),
+    ],
+)
+def test_who_takes_a_password(url: str, expected: bool) -> None:
+    assert takes_password(url) is expected
 
 
 def test_opening_loads_no_driver_that_is_not_used() -> None:
@@ -130,6 +220,8 @@ def test_opening_loads_no_driver_that_is_not_used() -> None:
         "assert 'psycopg' not in sys.modules\n"
         "e.dialect_engine('postgresql').quote('x')\n"
         "assert 'psycopg' not in sys.modules\n"
+        "e.dialect_engine('mssql').quote('x')\n"
+        "assert not {'pyodbc', 'mssql_python', 'mssql_py_core'} & set(sys.modules)\n"
         "import pickle; print(pickle.dumps(engine).hex())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -226,7 +226,7 @@ def test_a_module_that_cannot_be_imported(error: Exception, expected: str, machi
         (LTDL, "libltdl.so.7"),
         ("Error loading shared library libgssapi_krb5.so.2: No such file or directory (needed by /x/lib.so)",
          "libgssapi_krb5.so.2"),
-        ("dlopen(/x/lib.dylib, 0x0006): Library not loaded: /opt/homebrew/lib/libodbcinst.2.dylib\n"
+        ("dlopen(/x/lib.dylib, 0x0006): Library not loaded: @rpath/libodbcinst.2.dylib\n"
          "  Referenced from: <1> /x/lib.dylib\n  Reason: tried: (no such file)", "libodbcinst.2.dylib"),
         ("wrong ELF class: ELFCLASS32", None),
     ],
