@@ -1,0 +1,147 @@
+"""What a wire over a DB-API driver is, whichever the driver.
+
+A statement with parameters is prepared by its first execution and costs another request when it is let go
+of, so statements are kept, each with its own cursor.  For that to help, a parameter is declared by the
+kind of its value and not by its length: the driver prepares anew when declarations change, and the server
+would keep a plan for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from xml_extractor.engines.mssql.wires import Size, Wire, declared, plain
+
+T = TypeVar("T")
+
+KEPT_STATEMENTS: Final = 32
+"""A load uses about a dozen statements again and again; one that is kept holds little on either side."""
+
+
+class DbapiWire(Wire):
+    """See :class:`Wire`."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._kept: OrderedDict[str, tuple[str, Any]] = OrderedDict()
+        self._running: Any = None
+
+    # ---- what differs
+
+    @abstractmethod
+    def _bind(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return values in the form in which the driver takes them."""
+
+    @abstractmethod
+    def _fetched(self, cursor: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of the present result set, canonical."""
+
+    @abstractmethod
+    def _break_off(self, cursor: Any) -> None:
+        """Cancel what runs on a cursor."""
+
+    # ---- the interface
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a batch and return the rows of the first result set in it; [] where there is none."""
+
+        def rows(cursor: Any) -> list[tuple[Any, ...]]:
+            found: list[tuple[Any, ...]] | None = None
+            while True:
+                if found is None and cursor.description:
+                    found = self._fetched(cursor)
+                if not cursor.nextset():
+                    return found or []
+
+        return self._run(sql, parameters, rows)
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run one statement and return the number of rows it touched, 0 where that has no meaning."""
+
+        def count(cursor: Any) -> int:
+            touched = 0
+            while True:
+                # What triggers touched is told first, the statement's own count last.
+                if not cursor.description and cursor.rowcount >= 0:
+                    touched = cursor.rowcount
+                if not cursor.nextset():
+                    return touched
+
+        return self._run(sql, parameters, count)
+
+    def execute_many(
+        self, sql: str, rows: Iterable[Sequence[Any]], *, sizes: Sequence[Size] = (), fast: bool = False
+    ) -> None:
+        """Run one statement once per row of parameters."""
+        if not fast and not sizes:
+            super().execute_many(sql, rows)
+            return
+        given = list(rows)
+        if not given:
+            return
+        self.round_trips += 1 if fast else len(given)
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.fast_executemany = fast
+            if sizes:
+                cursor.setinputsizes(list(sizes))
+            self._running = cursor
+            try:
+                cursor.executemany(sql, given)
+                while cursor.nextset():
+                    pass
+            finally:
+                self._running = None
+
+    def cancel(self) -> None:
+        """Ask the server to give the present statement up."""
+        cursor = self._running
+        if cursor is not None:
+            with contextlib.suppress(Exception):
+                self._break_off(cursor)
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        self._kept.clear()
+        with contextlib.suppress(Exception):
+            self._connection.close()
+
+    # ---- one statement
+
+    def _run(self, sql: str, parameters: Sequence[Any], take: Callable[[Any], T]) -> T:
+        self.round_trips += 1
+        # Drivers know a prepared statement again by its text; pyodbc by the very object.
+        text, cursor = self._kept.pop(sql, (sql, None))
+        if cursor is None:
+            cursor = self._connection.cursor()
+        self._running = cursor
+        try:
+            if parameters:
+                values = [plain(value) for value in parameters]
+                cursor.setinputsizes([declared(value) for value in values])
+                cursor.execute(text, self._bind(values))
+            else:
+                cursor.execute(text)
+            result = take(cursor)
+        except BaseException:
+            # What was not read, and what was half prepared, goes with the cursor.
+            with contextlib.suppress(Exception):
+                cursor.close()
+            raise
+        finally:
+            self._running = None
+        if parameters:
+            self._keep(text, cursor)
+        else:
+            cursor.close()
+        return result
+
+    def _keep(self, sql: str, cursor: Any) -> None:
+        self._kept[sql] = (sql, cursor)
+        if len(self._kept) > KEPT_STATEMENTS:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self.round_trips += 1
+            oldest.close()

@@ -1,0 +1,60 @@
+"""A connection by mssql-python, which brings its own ODBC driver and needs no driver manager.
+
+It gives temporals as Python's own types: of a seventh digit of a second it keeps six.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from xml_extractor.engines.mssql import drivers
+from xml_extractor.engines.mssql.connection import ConnectionSettings, odbc_string
+from xml_extractor.engines.mssql.dbapi_wire import DbapiWire
+from xml_extractor.engines.mssql.wires import canonical
+
+
+class MssqlPythonWire(DbapiWire):
+    """See :class:`.wires.Wire`; use :meth:`open`."""
+
+    @classmethod
+    def open(
+        cls,
+        settings: ConnectionSettings,
+        *,
+        application: str,
+        connect_seconds: float,
+        statement_seconds: float,
+        read_only_intent: bool = False,
+    ) -> MssqlPythonWire:
+        """Connect; see :meth:`.pyodbc_wire.PyodbcWire.open`.
+
+        Args:
+            application: stands in the session's CONTEXT_INFO: this driver sets the program's name itself.
+        """
+        module = drivers.import_mssql_python()
+        # A connection out of the driver's own pool would come with another session's settings.
+        module.pooling(enabled=False)
+        text = odbc_string(settings, application=application, driver=None, read_only_intent=read_only_intent)
+        connection = module.connect(text, autocommit=True, timeout=max(1, math.ceil(connect_seconds)))
+        try:
+            connection.timeout = math.ceil(statement_seconds)
+            wire = cls(connection)
+            wire.execute(f"SET CONTEXT_INFO 0x{application.encode('ascii', 'replace')[:128].hex()}")
+        except BaseException:
+            with contextlib.suppress(Exception):
+                connection.close()
+            raise
+        return wire
+
+    def _bind(self, values: Sequence[Any]) -> Sequence[Any]:
+        return values
+
+    def _fetched(self, cursor: Any) -> list[tuple[Any, ...]]:
+        return [tuple(map(canonical, row)) for row in cursor.fetchall()]
+
+    def _break_off(self, cursor: Any) -> None:
+        # Not part of the driver's documented interface; where it is gone, the time limits have to do.
+        cursor.hstmt._cancel()
