@@ -15,6 +15,39 @@ from xml_extractor.engines import open_engine
 
 Tables = dict[str, list[tuple[Any, ...]]]
 
+_WORDS = {
+    "sqlite": {
+        "text": "text", "name": "text", "bytes": "blob", "moment": "timestamp", "unique": "UNIQUE",
+        "length": "length", "computed": "integer GENERATED ALWAYS AS", "stored": "STORED",
+    },
+    "postgresql": {
+        "text": "text", "name": "text", "bytes": "bytea", "moment": "timestamp", "unique": "UNIQUE",
+        "length": "length", "computed": "integer GENERATED ALWAYS AS", "stored": "STORED",
+    },
+    "mssql": {
+        "text": "nvarchar(max)", "name": "nvarchar(200) COLLATE Latin1_General_BIN2",
+        "bytes": "varbinary(max)", "moment": "datetime2(6)", "length": "LEN",
+        "unique": "",  # allows one NULL
+        "computed": "AS", "stored": "PERSISTED",
+    },
+}  # fmt: skip
+
+
+def dialect_of(url: str) -> str:
+    """The engine of a URL, as ``Engine.name`` says it."""
+    return url.partition(":")[0].partition("+")[0]
+
+
+def portable(dialect: str, sql: str) -> str:
+    """Fill in the words of SQL in which engines differ.
+
+    ``{text}``: unbounded Unicode text; ``{name}``: such as can be a key, compared exactly; ``{bytes}``;
+    ``{moment}``: date and time to the microsecond; ``{unique}``: unique, but for any number of NULLs, where
+    there is that; ``{length}``: the function; ``{computed} (…) {stored}``: an integer that the
+    server computes.
+    """
+    return sql.format_map(_WORDS[dialect])
+
 
 def read_tables(url: str, plan: Plan) -> Tables:
     """Return all rows of all tables of the plan, canonical and sorted."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from textwrap import dedent, indent
 from typing import Any
 
-from tests.support.tables import Tables, execute, query, read_tables
+from tests.support.tables import Tables, dialect_of, execute, portable, query, read_tables
 from xml_extractor import Contract, LoadOptions, LoadSummary, load
 from xml_extractor.engines import open_engine
 from xml_extractor.mapping.records import Key
@@ -39,11 +39,11 @@ def stage_documents(
 ) -> None:  # fmt: skip
     """Write ``app_xml``; ``further`` are more columns with their types, ``values`` what they hold."""
     further = further or {}
-    kind = "TEXT" if any(isinstance(key, str) for key in documents) else "BIGINT"
+    kind = "{name}" if any(isinstance(key, str) for key in documents) else "BIGINT"
     names = ["app_id", "app_xml", *further]
-    declared = [f"app_id {kind} NOT NULL PRIMARY KEY", "app_xml TEXT"]
+    declared = [f"app_id {kind} NOT NULL PRIMARY KEY", "app_xml {text}"]
     declared += [f"{name} {type_}" for name, type_ in further.items()]
-    execute(url, f"CREATE TABLE app_xml ({', '.join(declared)})")
+    execute(url, portable(dialect_of(url), f"CREATE TABLE app_xml ({', '.join(declared)})"))
     session = open_engine(url).connect(write=True, application="tests")
     try:
         session.execute_many(

@@ -168,7 +168,7 @@ def test_source_columns_of_several_types(database_url: str) -> None:
         database_url,
         {1: '<?xml version="1.0"?><r>x<!-- c --></r>', 2: "<r/>"},
         further={
-            "n": "DECIMAL(12,3)", "ts": "TIMESTAMP", "d": "DATE", "f": "DOUBLE PRECISION", "i": "BIGINT",
+            "n": "DECIMAL(12,3)", "ts": "{moment}", "d": "DATE", "f": "DOUBLE PRECISION", "i": "BIGINT",
         },
         values={1: ("1.500", "2024-01-01 10:00:00.123456", "2024-02-03", 0.1, 2**62), 2: (None,) * 5},
     )  # fmt: skip

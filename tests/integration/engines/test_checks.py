@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.plans import column, plan, table
+from tests.support.tables import portable
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import TYPE_NAMES
 from xml_extractor.engines import open_engine
@@ -42,7 +43,7 @@ def test_our_own_tables_have_no_problems(engine: Engine, session: Session, creat
 
 
 def problems(engine: Engine, session: Session, ddl: str, *columns: Any) -> list[str]:
-    session.execute(ddl)
+    session.execute(portable(engine.name, ddl))
     return engine.table_problems(session, plan(table("t", *columns)))
 
 
@@ -68,7 +69,7 @@ def test_a_column_that_should_be_numbered(engine: Engine, session: Session) -> N
 
 def test_a_column_that_cannot_be_written(engine: Engine, session: Session) -> None:
     found = problems(
-        engine, session, "CREATE TABLE t (a integer, b integer GENERATED ALWAYS AS (a + 1) STORED)",
+        engine, session, "CREATE TABLE t (a integer, b {computed} (a + 1) {stored})",
         column("a", "int"), column("b", "int"),
     )  # fmt: skip
     assert len(found) == 1

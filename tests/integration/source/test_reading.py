@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.tables import portable
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.contract.types import parse_type
 from xml_extractor.engines import open_engine
@@ -117,7 +118,8 @@ def test_string_keys_of_any_case_and_script(engine: Engine, session: Session) ->
 def test_documents_come_with_columns_as_text_and_vanished_keys_are_left_out(
     engine: Engine, session: Session
 ) -> None:
-    session.execute("CREATE TABLE t (k integer PRIMARY KEY, d text, n numeric(9,2), s text, z integer)")
+    ddl = "CREATE TABLE t (k integer PRIMARY KEY, d {text}, n numeric(9,2), s {text}, z integer)"
+    session.execute(portable(engine.name, ddl))
     session.execute("INSERT INTO t VALUES (1, '<a/>', 5, 'x', NULL), (2, NULL, 7.25, '', 4)")
     reader = open_reader(engine, source("t", columns=("n", "s", "z")))
     documents = reader.documents([1, 2, 3])
@@ -128,7 +130,7 @@ def test_documents_come_with_columns_as_text_and_vanished_keys_are_left_out(
 
 
 def test_null_and_duplicate_keys_are_found_before_anything_is_read(engine: Engine, session: Session) -> None:
-    session.execute("CREATE TABLE t (k integer, d text)")
+    session.execute(portable(engine.name, "CREATE TABLE t (k integer, d {text})"))
     session.execute("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
     reader = open_reader(engine, source("t"))
     reader.check()
@@ -150,7 +152,7 @@ def test_null_and_duplicate_keys_are_found_before_anything_is_read(engine: Engin
 
 
 def test_a_source_that_is_not_as_the_contract_says(engine: Engine, session: Session) -> None:
-    session.execute("CREATE TABLE t (k integer PRIMARY KEY, other text)")
+    session.execute(portable(engine.name, "CREATE TABLE t (k integer PRIMARY KEY, other {text})"))
     for plan, missing in ((source("t"), "no column d"), (source("gone"), "gone does not exist")):
         reader = open_reader(engine, plan)
         with pytest.raises(SourceError, match=missing) as caught:
