@@ -34,7 +34,7 @@ def triggers(session: Session, plan: Plan, schema: str | None) -> Iterator[Findi
                 )  # fmt: skip
             elif trigger.sets_nocount is False:
                 yield Finding(
-                    Health.WARNING, "triggers", f"{name} does not SET NOCOUNT ON: it adds row counts of its own",
+                    Health.WARNING, "triggers", f"{name} has no SET NOCOUNT ON: it adds counts of its own",
                     f"put SET NOCOUNT ON at the beginning of {trigger.name}",
                 )  # fmt: skip
             else:
@@ -127,8 +127,8 @@ def locks(
         yield Finding(
             Health.GOOD,
             "locks",
-            f"a batch brings {most:,} rows to a table at most, by estimate: below {ESCALATION_LOCKS:,}, where "
-            "a statement locks the whole table",
+            f"a batch brings {most:,} rows to a table at most, by estimate; a statement locks the whole "
+            f"table from {ESCALATION_LOCKS:,} on",
         )
         return
     listed = ", ".join(f"{table} ({rows:,})" for table, rows in sorted(large.items(), key=lambda i: -i[1]))

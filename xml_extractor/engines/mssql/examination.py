@@ -22,6 +22,7 @@ from xml_extractor.engines.base import (
     TableSpec,
 )
 from xml_extractor.engines.mssql import catalogue, effects, names, rights
+from xml_extractor.engines.mssql.path_choice import openjson_problem
 
 _RELEASES: Final = {13: "2016", 14: "2017", 15: "2019", 16: "2022", 17: "2025"}
 _CLOUDS: Final = {5: "Azure SQL Database", 8: "Azure SQL Managed Instance", 9: "Azure SQL Edge"}
@@ -71,7 +72,7 @@ def examine_target(
         ("server", lambda: _server(session)),
         ("login", lambda: _login(session)),
         ("encryption", lambda: _encryption(session)),
-        ("database", lambda: _writing(_database(session))),
+        ("database", lambda: _writing(session, _database(session))),
         ("permissions", permissions),
         ("triggers", lambda: effects.triggers(session, plan, schema)),
         ("foreign keys", lambda: effects.foreign_keys(session, plan, schema)),
@@ -111,7 +112,8 @@ def _server(session: Session) -> Iterator[Finding]:
     release = int(str(version).split(".")[0])
     name = f"SQL Server {_RELEASES.get(release, '')}".rstrip()
     text = f"{name} {version}{update}, {edition}"
-    if release >= OLDEST_RELEASE:
+    # Servers that speak for SQL Server call themselves older than they are: what they can do counts.
+    if release >= OLDEST_RELEASE or openjson_problem(session) is None:
         yield Finding(Health.GOOD, "server", text)
     else:
         yield Finding(
@@ -219,12 +221,12 @@ def _reading(database: _Database, options: EngineOptions) -> Iterator[Finding]:
         )
     if options.read_only_intent and database.updatable:
         yield Finding(
-            Health.NOTE, "secondary", "a server that takes writes has answered in spite of --read-only-intent",
+            Health.NOTE, "secondary", "despite --read-only-intent a server that can be written to answers",
             "name the availability group's listener, and see to its read-only routing",
         )  # fmt: skip
 
 
-def _writing(database: _Database) -> Iterator[Finding]:
+def _writing(session: Session, database: _Database) -> Iterator[Finding]:
     if database.read_only or not database.updatable:
         yield Finding(
             Health.PROBLEM,
@@ -234,14 +236,14 @@ def _writing(database: _Database) -> Iterator[Finding]:
             else "it cannot be written to here: this is a secondary of an availability group",
             f"{database.alter} READ_WRITE;" if database.read_only else "name the primary, or its listener",
         )
-    level = f"{database.level}"
-    if database.level >= OPENJSON_LEVEL:
-        yield Finding(Health.GOOD, "compatibility", f"level {level}: OPENJSON is there")
+    no_json = openjson_problem(session)
+    if no_json is None:
+        yield Finding(Health.GOOD, "compatibility", f"level {database.level}; OPENJSON, a fast way in, works")
     else:
         yield Finding(
             Health.WARNING,
             "compatibility",
-            f"level {level}: without OPENJSON, a fast way in, which takes {OPENJSON_LEVEL}",
+            f"level {database.level}: {no_json}",
             f"{database.alter} COMPATIBILITY_LEVEL = {OPENJSON_LEVEL}; (or a higher one, after a look at the "
             "applications that use the database)",
         )

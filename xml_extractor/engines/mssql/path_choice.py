@@ -11,8 +11,9 @@ from typing import Final
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import SqlType
-from xml_extractor.engines.base import AUTO, EngineOptions, RowEncoder
+from xml_extractor.engines.base import AUTO, EngineOptions, FaultKind, RowEncoder
 from xml_extractor.engines.encoding import written_columns
+from xml_extractor.engines.mssql.errors import classify
 from xml_extractor.engines.mssql.insert_paths import (
     BULKCOPY,
     EXECUTEMANY,
@@ -124,7 +125,14 @@ def measured_round_trip(session: Queryable) -> float:
 def openjson_problem(session: Queryable) -> str | None:
     """Say why OPENJSON cannot be used; None = it can."""
     rows = session.query("SELECT compatibility_level, name FROM sys.databases WHERE database_id = DB_ID()")
-    if rows and int(rows[0][0]) < OPENJSON_LEVEL:
+    if not rows or int(rows[0][0]) >= OPENJSON_LEVEL:
+        return None
+    # Servers that only speak SQL Server's language may have it whatever level they call theirs: try.
+    try:
+        session.query("SELECT [value] FROM OPENJSON(N'[1]')")
+    except Exception as error:
+        if classify(error, "").kind is FaultKind.DISCONNECTED:
+            raise
         return (
             f"OPENJSON needs compatibility level {OPENJSON_LEVEL}, and the database has {rows[0][0]} "
             f"(ALTER DATABASE … SET COMPATIBILITY_LEVEL = {OPENJSON_LEVEL})"

@@ -70,13 +70,16 @@ def test_nothing_to_choose_from_names_every_reason() -> None:
 class Server:
     """Answers what is asked before a load."""
 
-    def __init__(self, level: int = 150) -> None:
+    def __init__(self, level: int = 150, *, has_openjson: bool | None = None) -> None:
         self.level = level
+        self.has_openjson = level >= 130 if has_openjson is None else has_openjson
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         if "compatibility_level" in sql:
             return [(self.level, "db")]
         if "OPENJSON" in sql:
+            if not self.has_openjson:
+                raise LookupError("Invalid object name 'OPENJSON'.")
             return [('a"\\/\n\t\x01é', b"\x00\xff")]
         return [(1,)]
 
@@ -124,6 +127,10 @@ def test_an_old_compatibility_level_has_no_openjson() -> None:
         settled(Server(120), None, "openjson")
     with pytest.raises(UsageError, match="bulkcopy: it needs OPENJSON to fall back on"):
         settled(Server(120), None, "bulkcopy")
+
+
+def test_a_server_that_has_openjson_whatever_it_calls_its_level_uses_it() -> None:
+    assert settled(Server(120, has_openjson=True), "no").path == "openjson"
 
 
 def test_bulk_copy_is_tried_out_only_where_it_would_be_taken() -> None:
