@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from xml_extractor.contract.plan import Plan, SourcePlan
+from xml_extractor.contract.types import INTEGER_RANGES
 from xml_extractor.engines import checks
 from xml_extractor.engines.base import Session
 from xml_extractor.engines.mssql import names
 from xml_extractor.engines.mssql.fitting import DEPRECATED, ENCRYPTED, type_problem
 from xml_extractor.engines.mssql.types import is_code_page_text
 
-_INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
 _TEXTS: Final = ("char", "varchar", "nchar", "nvarchar")
 
 
@@ -262,7 +262,7 @@ def _key(session: Session, found: _Object, column: checks.ExistingColumn) -> Key
         name=column.name,
         type_sql=type_sql,
         collation=column.collation if column.kind in _TEXTS else None,
-        is_integer=column.kind in _INTEGERS or (column.kind == "decimal" and column.scale == 0),
+        is_integer=column.kind in INTEGER_RANGES or (column.kind == "decimal" and column.scale == 0),
         is_guid=column.kind == "uniqueidentifier",
         nullable=column.nullable,
         unique_index=_has_unique_index(session, found, column.name),
@@ -343,7 +343,9 @@ def _duplicates_problem(
     if not count:
         return None
     # Byte by byte, what is one key to the collation may be several.
-    if key.collation is None or _repeated(session, rows, f"{quoted}, CAST({quoted} AS varbinary(max))"):
+    width = "max" if key.type_sql.endswith("(max)") else "8000"
+    in_bytes = f"{quoted}, CAST({quoted} AS varbinary({width}))"
+    if key.collation is None or _repeated(session, rows, in_bytes):
         return checks.duplicate_key_problem(source, count)
     keys = "1 key of" if count == 1 else f"{count} keys of"
     return (
