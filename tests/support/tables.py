@@ -38,6 +38,11 @@ def dialect_of(url: str) -> str:
     return url.partition(":")[0].partition("+")[0]
 
 
+def blanks_count(dialect: str) -> bool:
+    """Whether texts that differ in nothing but trailing blanks are two; SQL's standard says no."""
+    return dialect != "mssql"
+
+
 def portable(dialect: str, sql: str) -> str:
     """Fill in the words of SQL in which engines differ.
 

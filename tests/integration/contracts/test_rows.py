@@ -12,6 +12,7 @@ from tests.integration.contracts.support import (
     rows_of,
     stage_documents,
 )
+from tests.support.tables import blanks_count, dialect_of
 from xml_extractor.mapping.records import Key
 
 ROOT = """
@@ -134,6 +135,8 @@ w:
     s: {expr: "CONCAT(t.code, u.v, path('.'))", type: varchar(50)}
 """
     )
+    # As a key, this is "a" where trailing blanks do not count.
+    padded = "a " if blanks_count(dialect_of(database_url)) else "b "
     stage_documents(
         database_url,
         {
@@ -141,14 +144,18 @@ w:
             'role="P" v="4"/><u kind="a" role="Q" v="5"/><u v="1"/><u v="6"/>'
             '<u v="7" role="J"/><x>q</x><x>s</x></r>',
             2: '<r c="AB"><u v="1"/></r>',
-            3: '<r min="1" c="ab"><u kind="A" v="1"/><u kind="a" v="1"/><u kind="a " v="2"/></r>',
+            3: '<r min="1" c="ab"><u kind="A" v="1"/><u kind="a" v="1"/>' + f'<u kind="{padded}" v="2"/></r>',
         },
     )
     loaded(database_url, contract)
     assert rows_of(database_url, contract) == {
         "t": [(1, 2, "AB  "), (2, None, "AB  "), (3, 1, "ab  ")],
         "u": [
-            (1, "a", "P ", 4), (1, "none", "J ", 7), (3, "A", None, 1), (3, "a ", None, 2), (3, "a", None, 1),
+            *sorted(
+                [(1, "a", "P ", 4), (1, "none", "J ", 7), (3, "A", None, 1), (3, padded, None, 2),
+                 (3, "a", None, 1)],
+                key=repr,
+            ),
         ],
         "w": [
             (1, "a", 1, "AB  4q"), (1, "a", 2, "AB  4s"), (1, "none", 1, "AB  7q"), (1, "none", 2, "AB  7s"),
@@ -267,6 +274,8 @@ ODD_KEYS: list[list[Key]] = [
 @pytest.mark.parametrize("keys", ODD_KEYS, ids=["text", "integer"])
 def test_odd_keys_stay_apart(keys: list[Key], database_url: str) -> None:
     kind = "bigint" if isinstance(keys[0], int) else "nvarchar(20)"
+    if not blanks_count(dialect_of(database_url)):
+        keys = [key for key in keys if key != "a "]
     contract = contract_of(
         f"""
 t:
@@ -289,7 +298,8 @@ u:
 
 
 def test_equal_keys_in_one_document(database_url: str) -> None:
-    """Texts are compared exactly by every engine, numbers by their value."""
+    """Texts are compared exactly by every engine, trailing blanks apart, numbers by their value."""
+    blanks = blanks_count(dialect_of(database_url))
     contract = contract_of(
         ROOT
         + """
@@ -304,15 +314,18 @@ u:
 """
     )
     documents: dict[Key, str | None] = {
-        1: "<r><u>a</u><u>A</u><u>a </u><u>é</u><u/></r>", 2: "<r><u>a</u><u>a</u></r>",
+        1: "<r><u>a</u><u>A</u><u> a</u><u>é</u><u/></r>", 2: "<r><u>a</u><u>a</u></r>",
         3: '<r><u d="1"/><u d="1.00"/></r>', 4: '<r><u d="-0"/><u d="1"/></r>', 5: '<r><u d="-0"/><u/></r>',
+        6: "<r><u>a</u><u>a </u></r>",
     }  # fmt: skip
     stage_documents(database_url, documents)
     loaded(database_url, contract)
     rows = rows_of(database_url, contract)
-    assert rows["t"] == [(1,), (4,)]
-    assert {(k, c) for k, c, _ in rows["u"]} == {(1, ""), (1, "A"), (1, "a "), (1, "a"), (1, "é"), (4, "")}
-    assert refused(database_url) == dict.fromkeys("235", "unique_violation")
+    assert rows["t"] == [(1,), (4,), *([(6,)] if blanks else [])]
+    assert {(k, c) for k, c, _ in rows["u"]} == {
+        (1, ""), (1, "A"), (1, " a"), (1, "a"), (1, "é"), (4, ""), *([(6, "a"), (6, "a ")] if blanks else []),
+    }  # fmt: skip
+    assert refused(database_url) == dict.fromkeys("235" if blanks else "2356", "unique_violation")
 
 
 def test_several_root_tables_and_roots(database_url: str) -> None:

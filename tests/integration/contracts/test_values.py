@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from tests.integration.contracts.support import columns_of, loaded, refused, rows_of, stage_documents
+from tests.support.mssql_gaps import SIX_DIGITS
+from tests.support.mssql_run import has_gap
+from tests.support.tables import dialect_of
 from xml_extractor.mapping.records import Key
 
 R = "not_convertible"
+SUBNORMAL = 5e-324  # SQL Server has none
 
 
 VALUES: list[tuple[str, dict[str, Any]]] = [
@@ -38,8 +43,8 @@ VALUES: list[tuple[str, dict[str, Any]]] = [
         "922337203685477.5808": ("out_of_range",), "$5": (R,), "1.00001": ("too_many_digits",),
     }),
     ("float", {
-        "0.1": 0.1, "1e308": 1e308, "4.9e-324": 5e-324, "-0.0": 0.0, "1e309": ("out_of_range",), "NaN": (R,),
-        "INF": (R,), "0x10": (R,),
+        "0.1": 0.1, "1e308": 1e308, "4.9e-324": SUBNORMAL, "-0.0": 0.0, "1e309": ("out_of_range",),
+        "NaN": (R,), "INF": (R,), "0x10": (R,),
     }),
     ("bit", {"1": True, "FALSE": False, "": None, "yes": (R,), "2": (R,), "01": (R,)}),
     ("uniqueidentifier", {
@@ -98,7 +103,11 @@ VALUES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("options", "cases"), VALUES, ids=[options for options, _ in VALUES])
-def test_values_are_exact_or_refused(options: str, cases: dict[str, Any], database_url: str) -> None:
+def test_values_are_exact_or_refused(
+    options: str, cases: dict[str, Any], database_url: str, request: pytest.FixtureRequest
+) -> None:
+    if dialect_of(database_url) == "mssql":
+        cases = {text: value for text, value in cases.items() if value != SUBNORMAL}
     kind, _, rest = options.partition(", ") if not options.startswith("decimal") else _decimal(options)
     contract = columns_of(f'v: {{from: v, type: "{kind}"{", " + rest if rest else ""}}}')
     documents: dict[Key, str | None] = {
@@ -106,6 +115,12 @@ def test_values_are_exact_or_refused(options: str, cases: dict[str, Any], databa
     }
     stage_documents(database_url, documents)
     loaded(database_url, contract)
+    if dialect_of(database_url) == "mssql" and kind.endswith("(7)") and has_gap(request, SIX_DIGITS):
+        cut = re.compile(r"(\.\d{6})\d")
+        cases = {
+            text: cut.sub(r"\g<1>0", value) if isinstance(value, str) else value
+            for text, value in cases.items()
+        }
     expected = {
         number: value for number, value in enumerate(cases.values(), start=1) if not isinstance(value, tuple)
     }

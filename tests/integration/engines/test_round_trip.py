@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import struct
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -9,7 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lxml import etree
 
+from tests.support.mssql_gaps import SIX_DIGITS
+from tests.support.mssql_run import has_gap
 from tests.support.plans import column, plan, table
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import MONEY_RANGES, Family, parse_type
@@ -63,10 +69,15 @@ CASES: list[tuple[str, list[Any]]] = [
 
 
 def canonical(value: Any, type_: str) -> Any:
-    """Undo what the two drivers differ in: SQLite's bits and decimals, PostgreSQL's cut-off zeros."""
+    """Undo what drivers and servers differ in: SQLite's bits and decimals, zeros that are cut off, how
+    SQL Server writes an XML value and a ``real``."""
     kind = parse_type(type_)
     if value is None:
         return None
+    if kind.family is Family.XML:
+        return etree.tostring(etree.fromstring(value), method="c14n").decode()
+    if kind.name == "real":
+        return struct.unpack("f", struct.pack("f", value))[0]
     if kind.family is Family.BIT:
         return bool(value)
     if kind.family is Family.DECIMAL:
@@ -77,10 +88,30 @@ def canonical(value: Any, type_: str) -> Any:
     return value
 
 
+def can_be(engine: Engine, type_: str, value: Any) -> bool:
+    """Whether a column can hold a value; on SQL Server varchar has a code page, and float no subnormals."""
+    if engine.name != "mssql":
+        return True
+    if type_.startswith("varchar"):
+        return all(is_in_code_page(character) for character in value)
+    return type_ != "float" or abs(value) >= sys.float_info.min
+
+
+def is_in_code_page(character: str) -> bool:
+    try:
+        return bool(character.encode("cp1252"))
+    except UnicodeEncodeError:
+        return False
+
+
 @pytest.mark.parametrize(("type_", "values"), CASES, ids=[case[0] for case in CASES])
 def test_values_come_back(
-    engine: Engine, session: Session, create: Create, type_: str, values: list[Any]
-) -> None:
+    engine: Engine, session: Session, create: Create, type_: str, values: list[Any],
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    values = [value for value in values if can_be(engine, type_, value)]
+    if engine.name == "mssql" and type_.endswith("(7)") and has_gap(request, SIX_DIGITS):
+        values = [re.sub(r"(\.\d{6})\d", r"\g<1>0", value) for value in values]
     written = plan(table("t", column("id", "int", nullable=False), column("value", type_)))
     create(written)
     rows = [(i, value) for i, value in enumerate([*values, None])]
@@ -90,16 +121,19 @@ def test_values_come_back(
     assert session.write_rows(written.tables[0], [encoded[0]]) == len(rows)
     session.commit()
     found = session.query('SELECT id, "value" FROM t ORDER BY id')
-    assert [(i, canonical(value, type_)) for i, value in found] == rows
+    expected = [(i, canonical(value, type_)) for i, value in rows]
+    assert [(i, canonical(value, type_)) for i, value in found] == expected
     # Exact to the last digit, where equality would let 1.1 pass for 1.10.
-    assert [str(canonical(v, type_)) for _, v in found] == [str(v) for _, v in rows]
+    assert [str(canonical(v, type_)) for _, v in found] == [str(v) for _, v in expected]
 
 
 @pytest.mark.parametrize("type_", ["int", "char(6)", "nvarchar(20)", "uniqueidentifier", "varbinary(16)"])
 def test_any_key_type(engine: Engine, session: Session, create: Create, type_: str) -> None:
     values = {
         "int": [1, -5], "char(6)": ["a     ", "A     "], "nvarchar(20)": ["straße", "STRASSE", "strasse "],
-        "uniqueidentifier": ["00000000-0000-0000-0000-00000000000a"], "varbinary(16)": [b"\x00", b"\x00\x00"],
+        "uniqueidentifier": ["00000000-0000-0000-0000-00000000000a"],
+        # SQL Server takes zeros at the end for padding.
+        "varbinary(16)": [b"\x00\x01", b"\x01"] if engine.name == "mssql" else [b"\x00", b"\x00\x00"],
     }[type_]  # fmt: skip
     written = plan(table("t", column("key", type_, nullable=False)))
     create(written)
