@@ -114,7 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="measure so often and take the median (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--only", choices=("discogs", "applications"), help="load these documents only")
-    parser.add_argument("--engine", choices=("sqlite", "postgresql"), help="load into this engine only")
+    parser.add_argument(
+        "--engine", choices=("sqlite", "postgresql", "mssql"),
+        help="load into this engine only (default: the first two, which need nothing)",
+    )  # fmt: skip
     parser.add_argument(
         "--discogs", type=Path, metavar="DUMP",
         help=f"Discogs releases, .xml or .xml.gz {support.DISCOGS_DEFAULTS}",
@@ -123,6 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--postgresql", metavar="URL",
         help=f"a server to make databases on [{support.POSTGRESQL_VARIABLE}; default: start one]",
     )  # fmt: skip
+    parser.add_argument(
+        "--mssql", metavar="URL", help=f"a SQL Server to make databases on [{support.MSSQL_VARIABLE}]"
+    )
     return support.run_benchmark(benchmark, parser.parse_args(arguments))
 
 
@@ -133,10 +139,12 @@ def benchmark(arguments: argparse.Namespace) -> int:
         folder = stack.enter_context(support.temporary_folder())
         kinds = list(_kinds(arguments, folder))
         engines: list[Databases] = []
-        if arguments.engine != "postgresql":
+        if arguments.engine in (None, "sqlite"):
             engines.append(support.SqliteFolder(folder))
-        if arguments.engine != "sqlite":
+        if arguments.engine in (None, "postgresql"):
             engines.append(stack.enter_context(support.postgresql(arguments.postgresql, folder)))
+        if arguments.engine == "mssql":
+            engines.append(support.MssqlServer(arguments.mssql))
         for databases in engines:
             for name, contract, stage in kinds:
                 with databases.database() as source:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import cycle, islice
@@ -46,6 +46,7 @@ DISCOGS_VARIABLE: Final = "XML_EXTRACTOR_DISCOGS"
 DISCOGS_DEFAULT: Final = Path("..") / "shared" / "data" / "discogs_releases_1000.xml.gz"
 DISCOGS_DEFAULTS: Final = f"[{DISCOGS_VARIABLE}; default {DISCOGS_DEFAULT.as_posix()}, beside the checkout]"
 POSTGRESQL_VARIABLE: Final = "XML_EXTRACTOR_TEST_POSTGRESQL_URL"
+MSSQL_VARIABLE: Final = "XML_EXTRACTOR_TEST_MSSQL_URL"
 SUMMARY: Final = "summary.json"
 DATABASE_PREFIX: Final = "xml_extractor_benchmark_"
 
@@ -452,3 +453,79 @@ def postgresql(url: str | None, folder: Path) -> Iterator[PostgresqlServer]:
     finally:
         if started is not None:
             started.cleanup()
+
+
+class MssqlServer:
+    """Fresh databases on a SQL Server, beside whatever else it holds."""
+
+    name = "SQL Server"
+
+    def __init__(self, url: str | None) -> None:
+        from sqlalchemy.engine import make_url
+
+        named = url or os.environ.get(MSSQL_VARIABLE)
+        if not named:
+            raise BenchmarkError(
+                f"no SQL Server is named: give --mssql URL, or {MSSQL_VARIABLE}; its login has to be allowed "
+                "to create databases"
+            )
+        self._url = make_url(named)
+        self._server = self._find_server()
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """A new database's URL; the database is dropped at the end."""
+        name = f"{DATABASE_PREFIX}{secrets.token_hex(4)}"
+        self._administer(f"CREATE DATABASE {name}")
+        try:
+            yield self._url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            self._administer(f"DROP DATABASE {name}")
+
+    def server_cpu_seconds(self) -> float:
+        """CPU time that the server has taken so far, if it runs on this machine and may be looked at."""
+        if self._server is None:
+            return 0.0
+        times = self._server.cpu_times()
+        seconds = sum(getattr(times, name, 0.0) for name in _CPU_TIMES)
+        for process in self._server.children():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                seconds += times.user + times.system
+        return float(seconds)
+
+    def address(self) -> tuple[str, int]:
+        """Return host and port, for a proxy in between."""
+        return self._url.host or "127.0.0.1", self._url.port or 1433
+
+    def _administer(self, sql: str) -> None:
+        from xml_extractor.engines import open_engine
+
+        engine = open_engine(self._url.set(database="master").render_as_string(hide_password=False))
+        try:
+            session = engine.connect(write=True, application="xml_extractor benchmark")
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises, the engine knows it
+            raise BenchmarkError(
+                f"{engine.classify(error).message}; check --mssql or {MSSQL_VARIABLE}"
+            ) from None
+        try:
+            session.execute(sql)
+        finally:
+            session.close()
+
+    def _find_server(self) -> psutil.Process | None:
+        """Return the local process that listens on the server's port; its children serve connections."""
+        host, port = self.address()
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            return None
+        try:
+            found = [
+                connection.pid
+                for connection in psutil.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+                and connection.laddr.port == port
+                and connection.pid
+            ]
+            return psutil.Process(min(found)) if found else None
+        except psutil.Error:
+            return None
