@@ -49,14 +49,15 @@ def test_columns_of_odd_types() -> None:
         column_row("c", "nvarchar", "nvarchar", max_length=18, encrypted=1),
         column_row("d", "money_type", "numeric", precision=9, scale=2),
         column_row("e", "datetime2", "datetime2", scale=7, generated=1),
+        column_row("f", "timestamp", "timestamp", nullable=False),
     )
     assert [c.type_text for c in columns] == [
         "geography", "xml with a schema collection", "nvarchar(9), encrypted", "money_type (decimal(9,2))",
-        "datetime2(7)",
+        "datetime2(7)", "rowversion",
     ]  # fmt: skip
-    assert [c.kind for c in columns] == ["geography", "xml", "encrypted", "decimal", "datetime2"]
-    assert [c.never_written for c in columns] == [False, False, False, False, True]
-    assert columns[4].has_default
+    assert [c.kind for c in columns] == ["geography", "xml", "encrypted", "decimal", "datetime2", "timestamp"]
+    assert [c.never_written for c in columns] == [False] * 4 + [True] * 2
+    assert [c.has_default for c in columns] == [False] * 4 + [True] * 2
 
 
 def test_a_synonym_for_a_table_of_another_database() -> None:
@@ -76,7 +77,9 @@ def test_a_synonym_for_a_table_of_another_database() -> None:
 
 
 def test_a_synonym_for_a_table_of_another_server() -> None:
-    session = Scripted({"sys.synonyms": [("[far].[other].[dbo].[t]", "other", "far")]})
+    session = Scripted(
+        {"[other].sys.objects": [(9,)], "sys.synonyms": [("[far].[other].[dbo].[t]", "other", "far")]}
+    )
     assert catalogue.describe(cast("Session", session), "s", None) is None
 
 

@@ -48,6 +48,13 @@ def test_utf_8_into_a_code_page() -> None:
     assert problem("nvarchar(9)", column) is not None
 
 
+def test_the_code_page_of_a_unicode_column_does_not_matter() -> None:
+    for kind in ("nchar", "nvarchar"):
+        column = existing(kind, size=9, collation="Cyrillic_General_CI_AS", code_page=1251)
+        assert problem("char(9)", column) is None
+        assert problem("nchar(9)", column) is None
+
+
 def test_a_code_page_that_is_not_told_is_not_judged() -> None:
     assert problem("varchar(9)", existing("varchar", size=9)) is None
 
