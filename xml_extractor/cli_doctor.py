@@ -102,8 +102,8 @@ def _print_rich(found: Examination, output: Output) -> None:
     todo.add_column(overflow="fold", ratio=1)
     for number, (side_name, finding) in enumerate(found.to_do(), start=1):
         mark, style = _MARKS[finding.health]
-        what = Text(f"{side_name}, {finding.subject}: ", style="bold")
-        todo.add_row(f" {number}.", Text(mark, style=style), what + Text(finding.cure or finding.text))
+        what = Text.assemble((f"{side_name}, {finding.subject}: ", "bold"), finding.cure or finding.text)
+        todo.add_row(f" {number}.", Text(mark, style=style), what)
     console.print(todo, soft_wrap=False)
 
 

@@ -40,25 +40,24 @@ def examine_target(session: Session, plan: Plan, tables: Sequence[TableSpec]) ->
 def grant_statements(privileges: Privileges, database: str, schema: str | None) -> list[str]:
     """Return the GRANT statements that give a role just these privileges."""
     user = quote_identifier(privileges.user)
-    rights = dict.fromkeys(privileges.data_tables, DATA_RIGHTS)
-    rights |= dict.fromkeys(privileges.own_tables, OWN_RIGHTS)
-    if privileges.source is not None:
-        rights[privileges.source.table] = ("SELECT",)
-    schemas = sorted({_schema(name, schema) for name in rights})
+    written = dict.fromkeys(privileges.data_tables, DATA_RIGHTS)
+    written |= dict.fromkeys(privileges.own_tables, OWN_RIGHTS)
+    read = {} if privileges.source is None else {privileges.source.table: ("SELECT",)}
     lines = [
         f"-- once, if the role is not there yet: CREATE ROLE {user} LOGIN;",
         f"GRANT CONNECT ON DATABASE {quote_identifier(database)} TO {user};",
     ]
-    for name in schemas:
-        create = ", CREATE" if privileges.create_tables else ""
-        lines.append(f"GRANT USAGE{create} ON SCHEMA {quote_identifier(name)} TO {user};")
+    for name in sorted({_schema(table, schema) for table in (*read, *written)}):
+        create = privileges.create_tables and any(_schema(table, schema) == name for table in written)
+        rights = "USAGE, CREATE" if create else "USAGE"
+        lines.append(f"GRANT {rights} ON SCHEMA {quote_identifier(name)} TO {user};")
     if privileges.create_tables:
-        lines.append("-- tables that the role creates are its own; for those that are there already:")
-    lines += [
-        f"GRANT {', '.join(wanted)} ON TABLE {_qualified(name, schema)} TO {user};"
-        for name, wanted in rights.items()
+        lines.append("-- The tables that the role creates are its own: it needs no rights on them.")
+        written = {}
+    return lines + [
+        f"GRANT {', '.join(rights)} ON TABLE {_qualified(table, schema)} TO {user};"
+        for table, rights in {**read, **written}.items()
     ]
-    return lines
 
 
 def _schema(table: str, schema: str | None) -> str:

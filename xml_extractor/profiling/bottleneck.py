@@ -29,7 +29,7 @@ def bottleneck(
         return "Nothing was loaded, so nothing was slow."
     if throttle is not None and held_share >= _DOMINANT_SHARE:
         return (
-            f"None: the load was held back by --throttle {throttle:g} (documents a second) for "
+            f"The throttle: the load was held back by --throttle {throttle:g} (documents a second) for "
             f"{held_share:.0%} of its time; workers, source and target could do more."
         )
     shares = clocks.shares()

@@ -97,3 +97,4 @@ def test_the_throttle_is_named_where_it_held_the_load_back(held_share: float, bl
 
     assert ("held back by --throttle 0.5" in sentence) is blamed
     assert sentence.startswith("The source") is not blamed
+    assert sentence.startswith("The throttle") is blamed
