@@ -4,7 +4,7 @@ The library beneath (:mod:`.core_wire`) reads a table's columns from the server 
 read.  A server that describes its tables otherwise than the library expects makes it put values into
 the wrong columns without an error, and the interface is not documented.  So nothing is taken for granted:
 
-* Before a load, :func:`served_types` copies values of every type of the plan into a temporary table, the
+* Before a load, :func:`served_types` copies values of every type of the plan into a table of its own, the
   columns named in another order than they were created in, and reads them back.  Tables with a
   column of a type that does not come back as it was are written by OPENJSON, over the same connection.
 * The first copy into each table over each connection is read back by primary key, within the transaction,
@@ -15,6 +15,7 @@ the wrong columns without an error, and the interface is not documented.  So not
 from __future__ import annotations
 
 import logging
+import secrets
 import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ logger = logging.getLogger(__name__)
 VERIFIED_ROWS: Final = 25
 """Rows of a first copy that are read back, evenly spread: columns that were exchanged show in one."""
 
-TRIAL: Final = "#xml_extractor_trial"
+TRIAL: Final = "xml_extractor_trial"
+"""A temporary table of this name, or one with a random number behind it that is never committed."""
 
 _NEVER_SERVED: Final = frozenset({Family.XML})
 """The library refuses xml columns."""
@@ -128,46 +130,55 @@ def _samples(kind: SqlType) -> list[Any]:
     return [text, "", " "]
 
 
-def served_types(wire: CoreWire, kinds: Collection[SqlType], timeout_seconds: float) -> frozenset[SqlType]:
+def served_types(
+    wire: CoreWire, kinds: Collection[SqlType], timeout_seconds: float, schema: str | None = None
+) -> frozenset[SqlType]:
     """Return those types whose values a bulk copy over this connection stores as they are.
 
-    Everything is done in a temporary table, in a transaction that is rolled back.
+    Everything is done in a temporary table, or, where the server cannot copy into one, in a table of
+    the schema (the login has to be allowed to create it), and in transactions that are rolled back.
     """
+    places = (f"#{TRIAL}", quote_table(f"{TRIAL}_{secrets.token_hex(4)}", schema))
+    place = next((name for name in places if _comes_back(wire, name, [], timeout_seconds)), None)
+    if place is None:
+        return frozenset()
     candidates = [kind for kind in kinds if kind.family not in _NEVER_SERVED]
-    if _comes_back(wire, candidates, timeout_seconds):
+    if _comes_back(wire, place, candidates, timeout_seconds):
         return frozenset(candidates)
     # One of them spoils the copy of all: find which.
-    return frozenset(kind for kind in candidates if _comes_back(wire, [kind], timeout_seconds))
+    return frozenset(kind for kind in candidates if _comes_back(wire, place, [kind], timeout_seconds))
 
 
-def _comes_back(wire: CoreWire, kinds: Sequence[SqlType], timeout_seconds: float) -> bool:
+def _comes_back(wire: CoreWire, table: str, kinds: Sequence[SqlType], timeout_seconds: float) -> bool:
+    """Whether a copy of values of these types, and of two integers that must not be exchanged, is true."""
     names = [f"c{index}" for index in range(len(kinds))]
     samples = [_samples(kind) for kind in kinds]
-    height = max(map(len, samples), default=0)
-    rows = [(number, *(column[number % len(column)] for column in samples)) for number in range(height)]
-    rows.append((height, *(None for _ in kinds)))
+    height = max(map(len, samples), default=1)
+    rows = [(number, -number - 1, *(column[number % len(column)] for column in samples))
+            for number in range(height)]  # fmt: skip
+    rows.append((height, 0, *(None for _ in kinds)))
     columns = "".join(f", {name} {column_type(kind)} NULL" for name, kind in zip(names, kinds, strict=True))
     try:
         wire.run("BEGIN TRANSACTION")
-        wire.run(f"CREATE TABLE {TRIAL} (id int NOT NULL{columns})")
+        wire.run(f"CREATE TABLE {table} (id int NOT NULL, other int NOT NULL{columns})")
         # Named last to first: a library or server that goes by position puts them into the wrong columns.
         wire.bulk_copy(
-            TRIAL,
-            [*reversed(names), "id"],
-            [(*reversed(values), number) for number, *values in rows],
+            table,
+            [*reversed(names), "other", "id"],
+            [tuple(reversed(row)) for row in rows],
             timeout_seconds=timeout_seconds,
         )
         counted = int(wire.query("SELECT @@ROWCOUNT")[0][0])
         selected = ", ".join(
-            ["id", *(_selected(kind, name) for name, kind in zip(names, kinds, strict=True))]
+            ["id", "other", *(_selected(kind, name) for name, kind in zip(names, kinds, strict=True))]
         )
-        found = wire.query(f"SELECT {selected} FROM {TRIAL} ORDER BY id")
+        found = wire.query(f"SELECT {selected} FROM {table} ORDER BY id")
         wire.run("ROLLBACK TRANSACTION")
     except Exception as error:  # noqa: BLE001 - whatever it is: these types are not served
         logger.debug("bulk copy of %s fails: %s", ", ".join(map(str, kinds)), type(error).__name__)
-        _clean(wire)
+        _roll_back(wire)
         return False
-    return counted == len(rows) and _all_equal([None, *kinds], rows, found)
+    return counted == len(rows) and _all_equal([None, None, *kinds], rows, found)
 
 
 def _all_equal(
@@ -181,9 +192,9 @@ def _all_equal(
     )
 
 
-def _clean(wire: CoreWire) -> None:
+def _roll_back(wire: CoreWire) -> None:
     try:
-        wire.run(f"IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; DROP TABLE IF EXISTS {TRIAL}")
+        wire.run("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION")
     except Exception:  # noqa: BLE001 - a connection that is broken shows at its next use
         logger.debug("the connection for bulk copy is broken")
 

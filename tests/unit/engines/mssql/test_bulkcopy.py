@@ -54,7 +54,7 @@ class FakeCore(CoreWire):
         self.copies.append((table, list(columns), len(copied), more.get("keep_identity", False)))
         self.last = len(copied)
         by_name = [dict(zip(columns, row, strict=True)) for row in copied]
-        order = sorted(columns, key=lambda name: (name != "id", len(name), name))
+        order = sorted(columns, key=lambda name: (name != "id", name != "other", len(name), name))
         self.stored += [tuple(row[name] for name in order) for row in by_name]
 
     def close(self) -> None: ...
@@ -206,6 +206,24 @@ def test_a_server_that_keeps_everything_serves_every_type_but_xml() -> None:
     served(wire)
     assert wire.statements[0] == "BEGIN TRANSACTION"
     assert wire.statements[-1] == "ROLLBACK TRANSACTION"
+
+
+def test_a_server_that_cannot_copy_into_temporary_tables_is_tried_in_another() -> None:
+    class NoTemporary(Trial):
+        def bulk_copy(self, table: str, columns: Sequence[str], rows: Any, **more: Any) -> None:
+            if table.startswith("#"):
+                raise RuntimeError("no such procedure")
+            super().bulk_copy(table, columns, rows, **more)
+
+    wire = NoTemporary()
+    assert served(wire) == ALL
+    tables = {name for name, *_ in wire.copies}
+    assert len(tables) == 1
+    assert tables.pop().startswith("[xml_extractor_trial_")
+    assert (
+        sum("CREATE" in sql for sql in wire.statements) + 1
+        == sum("BEGIN" in sql for sql in wire.statements) + 1
+    )
 
 
 def test_a_type_that_fails_is_found_out() -> None:
