@@ -15,27 +15,29 @@ from xml_extractor.errors import SourceError
 
 
 class Broken(Exception):
-    def __init__(self, kind: FaultKind) -> None:
+    def __init__(self, kind: FaultKind, slow: bool = False) -> None:
         super().__init__("value 4711 of the document")
         self.kind = kind
+        self.slow = slow
 
 
 class FakeEngine:
     def classify(self, error: BaseException) -> Fault:
         kind = error.kind if isinstance(error, Broken) else FaultKind.FATAL
-        return Fault(kind, "connection_lost", "the connection was lost", "08006")
+        slow = isinstance(error, Broken) and error.slow
+        return Fault(kind, "connection_lost", "the connection was lost", "08006", slow=slow)
 
 
 ENGINE = cast(Engine, FakeEngine())
 
 
-def failing(times: int, kind: FaultKind) -> tuple[Callable[[], int], list[float]]:
+def failing(times: int, kind: FaultKind, slow: bool = False) -> tuple[Callable[[], int], list[float]]:
     attempts: list[float] = []
 
     def run() -> int:
         attempts.append(monotonic())
         if len(attempts) <= times:
-            raise Broken(kind)
+            raise Broken(kind, slow)
         return 42
 
     return run, attempts
@@ -122,6 +124,25 @@ def test_waits_double_up_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     for number, wait in enumerate(waits):
         longest = min(retry.LONGEST_WAIT_SECONDS, retry.FIRST_WAIT_SECONDS * 2**number)
         assert longest / 2 <= wait <= longest
+
+
+def test_a_server_that_throttles_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(retry._Schedule, "sleep", lambda self, seconds: waits.append(seconds))
+    run, _ = failing(6, FaultKind.TRANSIENT, slow=True)
+    retrying(ENGINE, 1000, doing="read")(run)
+    assert len(waits) == 6
+    for wait, longest in zip(waits, (5.0, 10.0, 20.0, 30.0, 30.0, 30.0), strict=True):
+        assert longest / 2 <= wait <= longest
+
+
+def test_throttling_keeps_to_the_window() -> None:
+    run, attempts = failing(10**6, FaultKind.TRANSIENT, slow=True)
+    started = monotonic()
+    with pytest.raises(Broken):
+        retrying(ENGINE, 0.4, doing="read")(run)
+    assert 0.4 <= monotonic() - started < 1.5
+    assert len(attempts) == 2  # the last one as the window closes
 
 
 def test_every_retry_is_logged_once_without_values(caplog: pytest.LogCaptureFixture) -> None:

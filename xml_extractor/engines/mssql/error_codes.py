@@ -198,9 +198,13 @@ ADVICE: Final = {
     "disk_full": "make room in its filegroup (free disk space, let its files grow, or add one)",
     "log_full": "back up or shrink the log, or let it grow; log_reuse_wait_desc in sys.databases names what "
     "holds it, and a smaller --batch-size needs less of it",
+    "connection_refused": "nothing listens there: check host and port, and that TCP/IP is enabled",
+    "connect_timeout": "nothing answered in time: check host and port, and any firewall on the way",
+    "no_such_host": "no machine of that name is known",
+    "no_such_instance": "name its port, or see to it that SQL Server Browser answers there (UDP 1434)",
     "statement_timeout": "it may have taken effect all the same, which the ledger knows",
-    "tls_failed": "if the server's certificate is not trusted, install its CA's certificate on this machine or, "
-    "if you know the network, use --trust-server-certificate",
+    "tls_failed": "if the server's certificate is not trusted, install its CA's certificate on this machine "
+    "or, if you know the network, use --trust-server-certificate",
 }
 
 ACCOMPANYING: Final = frozenset({3621, 5701, 5703, 8153, 3606, 3607, 3622, 1750, 266, 3902, 3903, 3609, 3616})
@@ -230,6 +234,7 @@ STATE_DISCONNECTED: Final = {
     "08007": "connection_lost",
     "08S01": "connection_lost",
     "08S02": "connection_lost",
+    "25000": "transaction_lost",
     "40003": "completion_unknown",
     "HY008": "aborted",
     "HY010": "connection_lost",

@@ -96,6 +96,7 @@ _OTHER_SERVERS: Final = tuple(
         (r"current transaction is aborted", FaultKind.TRANSIENT, "transaction_rollback"),
         (r"sorry, too many clients|remaining connection slots", FaultKind.TRANSIENT, "too_many_connections"),
         (r"out of memory", FaultKind.TRANSIENT, "out_of_memory"),
+        (r"COMMIT can only be used in transaction blocks", FaultKind.DISCONNECTED, "transaction_lost"),
         (r"terminating connection", FaultKind.DISCONNECTED, "server_shutdown"),
         (r"the database system is (?:starting|shutting|in recovery|not)",
          FaultKind.DISCONNECTED, "server_not_ready"),
@@ -106,8 +107,9 @@ _OTHER_SERVERS: Final = tuple(
 _DRIVER: Final = tuple(
     (re.compile(pattern, re.I), kind, code)
     for pattern, kind, code in (
-        (r"certificate|TLS handshake failed|SSL routines|Encryption not supported|does not support "
-         r"encryption", FaultKind.FATAL, "tls_failed"),
+        (r"certificate verify failed|certificate chain|principal name is incorrect|Encryption not supported"
+         r"|does not support encryption|wrong version number|unsupported protocol|handshake failure",
+         FaultKind.FATAL, "tls_failed"),
         (r"Can't open lib|Data source name not found", FaultKind.FATAL, "driver_missing"),
         (r"String data, right truncation|Invalid string or buffer length", FaultKind.DATA, "too_long"),
         (r"Login timeout expired|Connect timeout expired|Connection timeout",
@@ -119,8 +121,10 @@ _DRIVER: Final = tuple(
         (r"0x2749\b|0x274D\b|0x6F\b|refused|Could not open a connection",
          FaultKind.DISCONNECTED, "connection_refused"),
         (r"Query timeout expired|timed out|Timeout Error", FaultKind.DISCONNECTED, "statement_timeout"),
-        (r"Error code 0x|IO error|Connection reset|Broken pipe|Connection closed"
-         r"|Connection is (?:closed|dead)|closed connection|connection has been closed|cursor is closed|Communication link failure"
+        (r"Error code 0x|IO error|TLS handshake failed|SSL routines|Connection reset|Broken "
+         r"pipe|Connection closed"
+         r"|Connection is (?:closed|dead)|closed connection|connection has been closed|cursor is closed"
+         r"|Communication link failure"
          r"|severe error occurred|TDS (?:stream|packet)|did not supply an error",
          FaultKind.DISCONNECTED, "connection_lost"),
     )
@@ -149,14 +153,15 @@ def of_driver(record: NativeError) -> tuple[FaultKind, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What an error's words name.  Of a foreign key the table is left out where it is the parent's."""
+    """What an error's words name."""
 
     code: str | None = None
     """A more exact code than the number gives."""
     table: str | None = None
     column: str | None = None
     constraint: str | None = None
-    parent: str | None = None
+    other: str | None = None
+    """The table at the other end of a foreign key: SQL Server names this one, and not the row's own."""
 
 
 _NAMING: Final = tuple(
@@ -170,10 +175,11 @@ _NAMING: Final = tuple(
         (r"Cannot insert duplicate key row in object '(?P<table>.+?)' "
          r"with unique index '(?P<constraint>.+?)'\.", None),
         (r"The \w+ statement conflicted with the CHECK constraint \"(?P<constraint>.+?)\"\. "
-         r"The conflict occurred in database \".+?\", table \"(?P<table>.+?)\"(?:, column '(?P<column>.+?)')?\.",
+         r"The conflict occurred in database \".+?\", table \"(?P<table>.+?)\""
+         r"(?:, column '(?P<column>.+?)')?\.",
          "check_violation"),
         (r"The \w+ statement conflicted with the (?:\w+ )*?(?:FOREIGN KEY|REFERENCE)(?: \w+)* constraint "
-         r"\"(?P<constraint>.+?)\"\. The conflict occurred in database \".+?\", table \"(?P<parent>.+?)\"",
+         r"\"(?P<constraint>.+?)\"\. The conflict occurred in database \".+?\", table \"(?P<other>.+?)\"",
          "foreign_key_violation"),
         (r'null value in column "(?P<column>.+?)" of relation "(?P<table>.+?)" violates not-null', None),
         (r'(?:insert or update|update or delete) on table "(?P<table>.+?)" violates foreign key constraint '
@@ -194,5 +200,5 @@ def names(text: str) -> Names:
             table = part.get("table")
             if table is None and part.get("full") is not None:
                 table = part["full"].partition(".")[2] or part["full"]  # database.schema.table
-            return Names(code, table, part.get("column"), part.get("constraint"), part.get("parent"))
+            return Names(code, table, part.get("column"), part.get("constraint"), part.get("other"))
     return Names()

@@ -130,12 +130,11 @@ def _of_records(records: tuple[NativeError, ...], display: str) -> Fault:
 
 def _of_record(record: NativeError, display: str) -> Fault:
     number = record.number
-    if number is None and record.of_server:
+    if record.of_server and number in (None, codes.FOREIGN):
         number = number_by_text(record.text)
-    if number is not None and number != codes.FOREIGN:
-        fault = _of_number(number, record, display)
-        if fault is not None:
-            return fault
+    fault = _of_number(number, record, display) if number is not None else None
+    if fault is not None:
+        return fault
     known = of_other_server(record.text) if record.of_server else of_driver(record)
     if known is not None:
         return _fault(*known, record, display)
@@ -147,15 +146,14 @@ _ACCOMPANYING: Final = codes.ACCOMPANYING | {TRANSACTION_GONE}
 
 def _of_number(number: int, record: NativeError, display: str) -> Fault | None:
     if number == TRANSACTION_GONE:
-        return Fault(
-            FaultKind.TRANSIENT, "transaction_gone", f"{display}: the transaction was gone before all rows were in",
-            str(number),
-        )  # fmt: skip
+        said = f"{display}: the transaction was gone before all rows were in"
+        return Fault(FaultKind.TRANSIENT, "transaction_gone", said, str(number))
     if number == ROW_NOT_TAKEN:
-        return Fault(
-            FaultKind.FATAL, "row_not_taken", f"{display} did not take a row, without an error; look for a trigger "
-            "that drops rows, or an index with IGNORE_DUP_KEY. Nothing of the batch was committed", str(number),
-        )  # fmt: skip
+        said = (
+            f"{display} did not take a row, without an error; look for a trigger that drops rows, or for an "
+            "index with IGNORE_DUP_KEY"
+        )
+        return Fault(FaultKind.FATAL, "row_not_taken", said, str(number))
     if number in codes.DATA:
         return _data(*codes.DATA[number], record)
     if number >= codes.FIRST_RAISED:
@@ -215,7 +213,8 @@ def _data(code: str, sentence: str, record: NativeError) -> Fault:
     if where:
         sentence = f"{sentence}: {where}"
     if named.constraint:
-        sentence = f"{sentence} (constraint {named.constraint})"
+        other = f" to {named.other}" if named.other else ""
+        sentence = f"{sentence} (constraint {named.constraint}{other})"
     return Fault(FaultKind.DATA, code, _cut(sentence), _native(record), named.table, named.column)
 
 

@@ -36,8 +36,8 @@ class NativeError:
 _STATE: Final = re.compile(r"[0-9A-Z]{5}\Z")
 # What ODBC's layers put in front: [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]
 _LAYERS: Final = re.compile(
-    r"(?:\[(?:Microsoft|ODBC Driver [^\]]{1,40}|SQL Server|SQL Server Native Client [^\]]{1,20}|unixODBC|FreeTDS"
-    r"|Driver Manager)\])+\s*"
+    r"(?:\[(?:Microsoft|ODBC Driver [^\]]{1,40}|SQL Server Native Client [^\]]{1,20}|unixODBC"
+    r"|Driver Manager)\])+(\[SQL Server\])?\s*"
 )
 _ODBC_END: Final = re.compile(r" \((-?\d{1,10})\) \((SQL\w{1,40})\)\s*\Z")
 _CORE_RECORD: Final = re.compile(
@@ -110,6 +110,8 @@ _STATES: Final = {
 def keep_diagnostics(error: Exception, records: Sequence[tuple[str, str]]) -> None:
     """Give an error of mssql-python the records that tell the server's numbers, which its text lacks.
 
+    ``Cursor.executemany`` leaves them in ``Cursor.messages``; ``Cursor.execute`` loses them.
+
     Args:
         records: as ``Cursor.messages`` holds them: ``("[23000] (2627)", "[Microsoft]…message")``.
     """
@@ -167,7 +169,7 @@ def _odbc_record(text: str, number: int, state: str | None, connecting: bool = F
     if layers is None:
         return NativeError(text, None, state, connecting=connecting)
     # Without this layer the number is of the operating system or of the TLS library.
-    of_server = layers[0].rstrip().endswith("[SQL Server]")
+    of_server = layers[1] is not None
     number = number if of_server and number > 0 else 0
     return NativeError(text[layers.end() :], number or None, state, None, connecting, of_server)
 
