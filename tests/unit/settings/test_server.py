@@ -204,5 +204,6 @@ def test_the_password_of_an_odbc_connection_string_can_come_apart(tmp_path: Path
 def test_passwords_are_not_shown(tmp_path: Path) -> None:
     found = read(tmp_path, PLAIN, XML_EXTRACTOR_PASSWORD="hunter2")
     assert "hunter2" not in repr(found) + str(found.shown())
+    assert "password" not in found.shown()
     assert found.shown()["server"] == "db"
     assert found.shown()["username"] == "loader"

@@ -111,8 +111,7 @@ def find_driver() -> str:
         for name in import_pyodbc().drivers()
         if (found := _VENDORS_NAME.fullmatch(name))
     ]
-    # Windows takes registered names only.
-    library = None if sys.platform == "win32" else packaged_library()
+    library = packaged_library()
     newest = max(registered, default=None)
     if library is not None and (newest is None or newest[0] < _version(library)[0]):
         missing = missing_library(library)
@@ -140,11 +139,13 @@ def driver_origin(driver: str) -> str:
 
 
 def packaged_library() -> Path | None:
-    """Return the library of Microsoft's driver inside the package mssql-python-odbc, where there is one
-    for this machine."""
+    """Return the library of Microsoft's driver inside the package mssql-python-odbc, where there is one for
+    this machine; none on Windows, whose ODBC manager takes no paths."""
     try:
         package = importlib.import_module("mssql_python_odbc")
     except ImportError:
+        return None
+    if sys.platform == "win32":
         return None
     root = Path(package.get_libs_dir())
     machine = platform.machine().lower()
@@ -198,11 +199,10 @@ def import_mssql_python() -> Any:
         UsageError: it, or the ODBC driver that it brings, cannot be loaded; says what to install.
     """
     module = _import("mssql_python", "mssql-python")
-    if sys.platform != "win32":
-        library = packaged_library()
-        missing = None if library is None else missing_library(library)
-        if missing is not None:
-            raise UsageError(f"mssql-python cannot load its ODBC driver: {install_advice(missing)}")
+    library = packaged_library()
+    missing = None if library is None else missing_library(library)
+    if missing is not None:
+        raise UsageError(f"mssql-python cannot load its ODBC driver: {install_advice(missing)}")
     return module
 
 

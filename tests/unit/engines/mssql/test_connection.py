@@ -267,3 +267,16 @@ def test_a_server_named_by_its_parts(text: str, server: str) -> None:
 def test_what_is_no_server(text: str) -> None:
     with pytest.raises(ValueError, match="not HOST"):
         parse_server(text)
+
+
+def test_a_database_of_any_name_is_written_so_that_every_sqlalchemy_reads_it() -> None:
+    url = server_url("h", "a b?", username="u", trusted=False, encrypt=None, trust_server_certificate=False)
+    assert "Database=a+b%3F" in url
+    assert read(url) == ConnectionSettings("h", "a b?", "u")
+
+
+def test_only_pyodbc_takes_a_host_without_a_database_for_a_data_source() -> None:
+    for driver, said in (("", True), ("+pyodbc", True), ("+mssqlpython", False)):
+        with pytest.raises(UsageError, match="names no database") as caught:
+            read(f"mssql{driver}://me@office")
+        assert ("of the data source office" in str(caught.value)) is said

@@ -148,6 +148,7 @@ def test_macos_has_a_layout_of_its_own(machine: Machine, monkeypatch: pytest.Mon
 def test_windows_takes_registered_drivers_only(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     machine.library("windows/x64/msodbcsql18.dll")
+    machine.library("linux/debian_ubuntu/x86_64/lib/libmsodbcsql-18.6.so.2.1")
     assert drivers.choose_driver(ANY) == "mssqlpython"
     forget()
     machine.registered = ["SQL Server", "ODBC Driver 18 for SQL Server"]
