@@ -18,6 +18,8 @@ from xml_extractor.engines.mssql.fitting import DEPRECATED, ENCRYPTED, type_prob
 from xml_extractor.engines.mssql.types import is_code_page_text
 
 _TEXTS: Final = ("char", "varchar", "nchar", "nvarchar")
+_BINARIES: Final = ("binary", "varbinary")
+_WITH_DIGITS: Final = ("time", "datetime2", "datetimeoffset")
 
 
 # ------------------------------------------------------------------------------------------ tables
@@ -95,29 +97,25 @@ def _column(
 ) -> checks.ExistingColumn:  # fmt: skip
     kind = "decimal" if base == "numeric" else base or declared
     size = digits = None
-    if kind in (*_TEXTS, "binary", "varbinary"):
+    if kind in (*_TEXTS, *_BINARIES):
         # max_length is in bytes, -1 for max.
         size = None if max_length < 0 else max_length // 2 if kind.startswith("n") else max_length
-        text = f"{kind}({'max' if size is None else size})"
     elif kind == "decimal":
         size, digits = precision, scale
-        text = f"decimal({size},{digits})"
-    elif kind in ("time", "datetime2", "datetimeoffset"):
+    elif kind in _WITH_DIGITS:
         digits = scale
-        text = f"{kind}({digits})"
-    else:
-        text = kind
+    # timestamp is the catalogue's name for rowversion.
+    text = "rowversion" if kind == "timestamp" else _type_sql(kind, size, digits)
     if xml_collection:
         text += " with a schema collection"
     if encrypted:
         text += ", encrypted"
-    if base is not None and declared not in (base, kind):
+    if base not in (None, declared):
         text = f"{declared} ({text})"
-    # timestamp is the catalogue's name for rowversion.
     never_written = bool(generated) or kind == "timestamp"
     return checks.ExistingColumn(
         name=name,
-        type_text=text.replace("timestamp", "rowversion") if kind == "timestamp" else text,
+        type_text=text,
         nullable=bool(nullable),
         has_default=bool(has_default) or never_written,
         never_written=never_written,
@@ -127,6 +125,19 @@ def _column(
         collation=collation,
         code_page=code_page,
     )
+
+
+def _type_sql(kind: str, size: int | None, digits: int | None) -> str:
+    if kind in (*_TEXTS, *_BINARIES):
+        return f"{kind}({'max' if size is None else size})"
+    if kind == "decimal":
+        return f"decimal({size},{digits})"
+    return f"{kind}({digits})" if kind in _WITH_DIGITS else kind
+
+
+def own_type(column: checks.ExistingColumn) -> str:
+    """A column's type as SQL, an alias type's by its base."""
+    return _type_sql(column.kind, column.size, column.scale)
 
 
 def ignores_case(session: Session) -> bool:
@@ -227,6 +238,19 @@ class KeyColumn:
     unique_index: bool
     """Whether an index keeps it unique in all rows, so that the table need not be searched for doubles."""
 
+    @classmethod
+    def of(cls, column: checks.ExistingColumn, *, unique_index: bool = False) -> KeyColumn:
+        """What the catalogue's description of a column says of it as a key."""
+        return cls(
+            name=column.name,
+            type_sql=own_type(column),
+            collation=column.collation if column.kind in _TEXTS else None,
+            is_integer=column.kind in INTEGER_RANGES or (column.kind == "decimal" and column.scale == 0),
+            is_guid=column.kind == "uniqueidentifier",
+            nullable=column.nullable,
+            unique_index=unique_index,
+        )
+
     @property
     def parameter(self) -> str:
         """A parameter to compare the column with: ``?``, cast to the column's type and collation.
@@ -249,24 +273,9 @@ def key_column(session: Session, source: SourcePlan, schema: str | None) -> KeyC
     if found is None:
         return None
     column = _described(session, found).column(source.key, ignore_case=ignores_case(session))
-    return None if column is None else _key(session, found, column)
-
-
-def _key(session: Session, found: _Object, column: checks.ExistingColumn) -> KeyColumn:
-    type_sql = column.kind
-    if column.kind in _TEXTS:
-        type_sql = f"{column.kind}({'max' if column.size is None else column.size})"
-    elif column.kind == "decimal":
-        type_sql = f"decimal({column.size},{column.scale})"
-    return KeyColumn(
-        name=column.name,
-        type_sql=type_sql,
-        collation=column.collation if column.kind in _TEXTS else None,
-        is_integer=column.kind in INTEGER_RANGES or (column.kind == "decimal" and column.scale == 0),
-        is_guid=column.kind == "uniqueidentifier",
-        nullable=column.nullable,
-        unique_index=_has_unique_index(session, found, column.name),
-    )
+    if column is None:
+        return None
+    return KeyColumn.of(column, unique_index=_has_unique_index(session, found, column.name))
 
 
 def _has_unique_index(session: Session, found: _Object, column: str) -> bool:
@@ -301,7 +310,7 @@ def key_problem(session: Session, source: SourcePlan, display: str, schema: str 
         return problem
     column = existing.column(source.key, ignore_case=False)
     assert column is not None
-    key = _key(session, found, column)
+    key = KeyColumn.of(column, unique_index=_has_unique_index(session, found, column.name))
     if not (key.is_integer or key.is_guid or column.kind in _TEXTS):
         return _key_type_problem(source, column)
     where = f" WHERE ({source.where})" if source.where else ""
