@@ -12,7 +12,16 @@ from typing import Any, ClassVar
 
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import SqlType
-from xml_extractor.engines.base import Engine, Fault, FaultKind, Finding, RowEncoder, Session, TableSpec
+from xml_extractor.engines.base import (
+    BatchEstimate,
+    Engine,
+    Fault,
+    FaultKind,
+    Finding,
+    RowEncoder,
+    Session,
+    TableSpec,
+)
 from xml_extractor.mapping.records import Key, SourceDocument
 
 
@@ -112,8 +121,10 @@ class FakeEngine(Engine):
     def examine_source(self, session: Session, source: SourcePlan) -> Iterator[Finding]:
         return self.inner.examine_source(session.inner, source)  # type: ignore[attr-defined]
 
-    def examine_target(self, session: Session, plan: Plan, tables: Sequence[TableSpec]) -> Iterator[Finding]:
-        return self.inner.examine_target(session.inner, plan, tables)  # type: ignore[attr-defined]
+    def examine_target(
+        self, session: Session, plan: Plan, tables: Sequence[TableSpec], batch: BatchEstimate | None = None
+    ) -> Iterator[Finding]:
+        return self.inner.examine_target(session.inner, plan, tables, batch)  # type: ignore[attr-defined]
 
     def staging_statements(self, source: SourcePlan, key_type: SqlType) -> list[str]:
         return self.inner.staging_statements(source, key_type)
