@@ -11,6 +11,7 @@ from xml_extractor import Contract, LoadOptions, load
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
 from xml_extractor.resources import shipped_config
+from xml_extractor.settings import InsertPath
 from xml_extractor.source.sample import write_sample
 
 DOCUMENTS = 200  # with this seed, broken documents of several kinds are among them
@@ -55,6 +56,11 @@ def expect(url: str, plan: Plan, undisturbed: tuple[Tables, dict[str, str]]) -> 
     ledger_rows_match_tables(url, plan)
 
 
+POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.postgresql)
+MSSQL = pytest.param("mssql", marks=pytest.mark.sqlserver)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", POSTGRESQL], indirect=True)
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("executor", ["thread", "process", "serial"])
@@ -69,6 +75,26 @@ def test_any_way_of_loading_gives_the_same_tables(
     expect(database_url, contract.plan, undisturbed)
 
 
+@pytest.mark.parametrize(
+    ("executor", "workers", "batch_size", "insert_threads"),
+    [("thread", 4, 1000, 1), ("thread", 2, 7, 3), ("process", 2, 50, 2), ("serial", 1, 100, 1)],
+)
+@pytest.mark.parametrize("insert_path", list(InsertPath))
+def test_any_insert_path_gives_the_same_tables(
+    insert_path: InsertPath, executor: str, workers: int, batch_size: int, insert_threads: int,
+    mssql_url: str, contract: Contract, sample_url: str, undisturbed: tuple[Tables, dict[str, str]],
+) -> None:  # fmt: skip
+    options = LoadOptions(
+        executor=executor, workers=workers, batch_size=batch_size, insert_threads=insert_threads,
+        insert_path=insert_path, create_tables=True,
+    )  # fmt: skip
+    summary = load(sample_url, mssql_url, contract, options)
+    assert summary.documents.read == DOCUMENTS
+    assert summary.documents.unfinished == 0
+    assert insert_path in (InsertPath.AUTO, summary.insert_path)
+    expect(mssql_url, contract.plan, undisturbed)
+
+
 def test_source_and_target_may_be_one_database(
     database_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
 ) -> None:
@@ -81,21 +107,23 @@ def test_source_and_target_may_be_one_database(
     expect(database_url, contract.plan, undisturbed)
 
 
-def test_postgresql_into_sqlite(
-    postgresql_url: str, sqlite_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
+@pytest.mark.parametrize("database_url", [POSTGRESQL, MSSQL], indirect=True)
+def test_a_server_into_sqlite(
+    database_url: str, sqlite_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
 ) -> None:
-    write_sample(open_engine(postgresql_url), contract.plan, DOCUMENTS, SEED)
-    load(postgresql_url, sqlite_url, contract, LoadOptions(create_tables=True, executor="process"))
+    write_sample(open_engine(database_url), contract.plan, DOCUMENTS, SEED)
+    load(database_url, sqlite_url, contract, LoadOptions(create_tables=True, executor="process"))
     expect(sqlite_url, contract.plan, undisturbed)
 
 
+@pytest.mark.parametrize("database_url", [POSTGRESQL, MSSQL], indirect=True)
 def test_several_insert_threads(
-    postgresql_url: str, sample_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
+    database_url: str, sample_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
 ) -> None:
     options = LoadOptions(create_tables=True, insert_threads=3, batch_size=10, queue_size=20)
-    summary = load(sample_url, postgresql_url, contract, options)
+    summary = load(sample_url, database_url, contract, options)
     assert summary.insert_threads == 3
-    expect(postgresql_url, contract.plan, undisturbed)
+    expect(database_url, contract.plan, undisturbed)
 
 
 def test_an_embedded_target_takes_one_insert_thread_and_says_so(
