@@ -18,6 +18,7 @@ from xml_extractor.engines.mssql import drivers
 from xml_extractor.engines.mssql.connection import ConnectionSettings, odbc_string
 from xml_extractor.engines.mssql.dbapi_wire import DbapiWire
 from xml_extractor.engines.mssql.wires import fraction
+from xml_extractor.errors import UsageError
 
 _WHOLE: Final = 2**31 - 1
 """Bytes of the longest value that the server takes, and so of any parameter."""
@@ -69,7 +70,7 @@ class PyodbcWire(DbapiWire):
                 seconds, rounded up.
 
         Raises:
-            UsageError: pyodbc or an ODBC driver is missing.
+            UsageError: pyodbc or an ODBC driver is missing, or a library that it needs.
             pyodbc.Error: the connection was refused.
         """
         pyodbc = drivers.import_pyodbc()
@@ -81,7 +82,13 @@ class PyodbcWire(DbapiWire):
             driver=drivers.odbc_driver(settings),
             read_only_intent=read_only_intent,
         )
-        connection = pyodbc.connect(text, autocommit=True, timeout=max(1, math.ceil(connect_seconds)))
+        try:
+            connection = pyodbc.connect(text, autocommit=True, timeout=max(1, math.ceil(connect_seconds)))
+        except pyodbc.Error as error:
+            advice = drivers.advice_on(str(error))
+            if advice is None:
+                raise
+            raise UsageError(advice) from None
         try:
             connection.timeout = math.ceil(statement_seconds)
             # Else anything longer than 4,000 characters is sent piece by piece, which takes a request more.

@@ -288,3 +288,14 @@ def test_what_is_installed_here_agrees() -> None:
     assert library is not None
     assert library.is_file()
     assert drivers._version(library) >= (18, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the ODBC manager of Windows takes no paths")
+def test_a_driver_that_the_odbc_manager_cannot_open_is_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("pyodbc", exc_type=ImportError)
+    from xml_extractor.engines.mssql.pyodbc_wire import PyodbcWire
+
+    named = ConnectionSettings("h", "d", "u", "hunter2", odbc_driver=str(tmp_path / "gone.so"))
+    with pytest.raises(UsageError, match=r"gone\.so is not there") as caught:
+        PyodbcWire.open(named, application="x", connect_seconds=2, statement_seconds=2)
+    assert "hunter2" not in str(caught.value)
