@@ -7,7 +7,6 @@ usually costs one round trip.  OPENJSON needs compatibility level 130 (SQL Serve
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from xml_extractor.engines.mssql.insert_paths import LOCK_ESCALATION_ROWS, RowWr
 from xml_extractor.engines.mssql.names import quote_identifier, quote_table
 from xml_extractor.engines.mssql.rowwise import ExecuteManyWriter, IdentityInsert
 from xml_extractor.engines.mssql.types import from_json, json_type
-from xml_extractor.engines.mssql.wires import Queryable, Wire
+from xml_extractor.engines.mssql.wires import MOST_CHARACTERS, Queryable, Wire, utf16_length
 from xml_extractor.errors import TargetError
 
 REQUEST_CHARACTERS: Final = 16 * 1024 * 1024
@@ -31,33 +30,34 @@ MOST_PARAMETERS: Final = 1000
 
 ESCAPES: Final = "escapes"
 HEXADECIMAL: Final = "hexadecimal"
+LONG_TEXTS: Final = "long texts"
 
 _PROBE: Final = (
-    "SELECT c0, CONVERT(varbinary(4), c1, 2) FROM OPENJSON(?) "
-    "WITH (c0 nvarchar(20) '$[0]', c1 varchar(8) '$[1]')"
+    "SELECT c0, CONVERT(varbinary(4), c1, 2), c2 FROM OPENJSON(?) "
+    "WITH (c0 nvarchar(20) '$[0]', c1 varchar(8) '$[1]', c2 nvarchar(max) '$[2]')"
 )
 _PROBE_TEXT: Final = 'a"\\/\n\t\x01é'
 _PROBE_BYTES: Final = b"\x00\xff"
+_PROBE_LONG_TEXT: Final = "x" * (MOST_CHARACTERS + 1)
 
 
 def openjson_gaps(session: Queryable) -> frozenset[str]:
     """Ask the server what its OPENJSON does not give back as it was; nothing is written.
 
     SQL Server has no gaps.  Servers that only speak its language have been seen to leave JSON's escapes in
-    the texts, and to take hexadecimal digits for the bytes themselves.
+    texts, to take hexadecimal digits for the bytes themselves, and to cut nvarchar(max) at 4,000 characters.
 
     Raises:
         Exception: the driver's; the server may have no OPENJSON at all.
     """
-    sent = json.dumps([[_PROBE_TEXT, _PROBE_BYTES.hex()]], ensure_ascii=False)
-    rows = session.query(_PROBE, (sent,))
-    text, data = rows[0] if len(rows) == 1 else (None, None)
-    gaps = set()
-    if text != _PROBE_TEXT:
-        gaps.add(ESCAPES)
-    if data != _PROBE_BYTES:
-        gaps.add(HEXADECIMAL)
-    return frozenset(gaps)
+    sent = fragment([[_PROBE_TEXT, _PROBE_BYTES.hex(), _PROBE_LONG_TEXT]])
+    (text, data, long_text), *_ = session.query(_PROBE, (f"[{sent}]",))
+    kept = {
+        ESCAPES: text == _PROBE_TEXT,
+        HEXADECIMAL: data == _PROBE_BYTES,
+        LONG_TEXTS: long_text == _PROBE_LONG_TEXT,
+    }
+    return frozenset(gap for gap, is_kept in kept.items() if not is_kept)
 
 
 class OpenJsonWriter(RowWriter):
@@ -123,14 +123,21 @@ class OpenJsonWriter(RowWriter):
         """Divide a table's fragments into those for OPENJSON and those that this server would get wrong."""
         if not self._gaps:
             return pieces, []
-        if HEXADECIMAL in self._gaps and any(
-            table.columns[i].type.family is Family.BINARY for i in written_columns(table)
-        ):
+        types = [table.columns[i].type for i in written_columns(table)]
+        if HEXADECIMAL in self._gaps and any(kind.family is Family.BINARY for kind in types):
             return [], pieces
-        if ESCAPES in self._gaps:
-            # A backslash in JSON is an escape, whatever it stands before.
-            return [p for p in pieces if "\\" not in p], [p for p in pieces if "\\" in p]
-        return pieces, []
+        has_escapes = ESCAPES in self._gaps
+        has_long = LONG_TEXTS in self._gaps and any(json_type(kind) == "nvarchar(max)" for kind in types)
+
+        def is_wrong(piece: str) -> bool:
+            # A backslash in JSON is an escape, whatever stands behind it.
+            return (has_escapes and "\\" in piece) or (has_long and _has_long_text(piece))
+
+        sent: list[str] = []
+        apart: list[str] = []
+        for piece in pieces:
+            (apart if is_wrong(piece) else sent).append(piece)
+        return sent, apart
 
     def _send(self, wire: Wire, request: list[tuple[int, Table, str]], taken: list[int]) -> None:
         names = tuple(table.name for _, table, _ in request)
@@ -216,3 +223,15 @@ def _parameters(table: Table, pieces: Sequence[str]) -> list[tuple[Any, ...]]:
         for piece in pieces
         for row in fragment_rows(piece)
     ]
+
+
+def _has_long_text(piece: str) -> bool:
+    """Whether a fragment holds a text longer than an nvarchar that is not (max)."""
+    # Characters outside of ASCII may be two units.
+    if len(piece) <= MOST_CHARACTERS // 2 or (len(piece) <= MOST_CHARACTERS and piece.isascii()):
+        return False
+    return any(
+        isinstance(value, str) and utf16_length(value) > MOST_CHARACTERS
+        for row in fragment_rows(piece)
+        for value in row
+    )
