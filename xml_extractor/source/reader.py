@@ -19,7 +19,8 @@ T = TypeVar("T")
 APPLICATION = "xml_extractor reader"
 
 _SERVER_ADVICE: Final = (
-    "; check that the server is running and that host, database, user and password in --source are right"
+    "; check that the server is running and that host, database, user and password are right "
+    "(--source, or --server and what belongs to it)"
 )
 _CONNECT_ADVICE: Final = {
     "cannot_open": "",  # these two say themselves what to do

@@ -101,8 +101,8 @@ class DatabaseTarget(Target):
             display, why = self._engine.display, fault.message
             if fault.code != "cannot_open":  # that says itself what to do
                 why += (
-                    "; correct the URL (--target, or --source where no target is named) or see to it that "
-                    "the server can be reached, then run again"
+                    "; correct the URL (--target, or --source where no target is named, or --server) or see "
+                    "to it that the server can be reached, then run again"
                 )
             raise TargetError(f"{display} cannot be opened: {why.removeprefix(f'{display}: ')}") from error
         return True
