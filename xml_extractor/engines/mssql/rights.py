@@ -39,18 +39,23 @@ def needed(
 
 def examine(session: Session, wanted: Mapping[str, Rights], schema: str | None) -> Iterator[Finding]:
     """Compare the rights that are held on tables with those that are needed."""
-    ((user,),) = session.query("SELECT USER_NAME()")
+    ((user, sees_all),) = session.query(
+        "SELECT USER_NAME(), HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), 'DATABASE', 'VIEW DEFINITION')"
+    )
     grants, hidden = [], False
     for table, rights in wanted.items():
         name = names.quote_table(table, schema)
         asked = ", ".join(f"HAS_PERMS_BY_NAME(?, 'OBJECT', '{right}')" for right in rights)
-        row = session.query(f"SELECT OBJECT_ID(?), {asked}", (name, *(name for _ in rights)))[0]
-        if row[0] is None:
-            hidden = True
+        # The schema by which this user finds a table named without one may not be an administrator's.
+        found, *held = session.query(
+            f"SELECT OBJECT_SCHEMA_NAME(OBJECT_ID(?)), {asked}", (name, *(name for _ in rights))
+        )[0]
+        if found is None:
+            hidden = sees_all != 1
             continue
-        lacking = [right for right, held in zip(rights, row[1:], strict=True) if held != 1]
+        lacking = [right for right, has in zip(rights, held, strict=True) if has != 1]
         if lacking:
-            grants.append(_grant(lacking, f"OBJECT::{name}", user))
+            grants.append(_on(lacking, table, schema or found, user))
     if grants:
         number = f"{len(grants)} table{'' if len(grants) == 1 else 's'}"
         yield Finding(
@@ -64,7 +69,7 @@ def examine(session: Session, wanted: Mapping[str, Rights], schema: str | None) 
             "looks to it as if it were not there",
         )
     else:
-        yield Finding(Health.GOOD, "permissions", f"user {user} has all the rights that are needed")
+        yield Finding(Health.GOOD, "permissions", f"user {user} lacks none on the tables that are there")
 
 
 def examine_creating(session: Session, schema: str | None) -> Iterator[Finding]:
