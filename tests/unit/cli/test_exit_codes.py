@@ -286,8 +286,8 @@ def test_an_existing_target_is_untouched_where_the_source_is_not_there(shop: Fol
 
 def test_a_source_that_is_the_target_too_fails_as_the_source(shop: Folder) -> None:
     arguments = ("--source", NOWHERE, "--contract", "orders.yaml", "--retry-seconds", "0")
-    expect_error(4, "--source are right", shop, "load", *arguments)
-    expect_error(4, "--source are right", shop, "quarantine", "replay", *arguments)
+    expect_error(4, "are right (--source, or --server", shop, "load", *arguments)
+    expect_error(4, "are right (--source, or --server", shop, "quarantine", "replay", *arguments)
     assert not (shop / "typo.db").exists()
     missing = ("--source", "sqlite:///typo.db", "--contract", "orders.yaml")
     expect_error(4, "there is no file", shop, "quarantine", "replay", *missing)
