@@ -121,11 +121,10 @@ _DRIVER: Final = tuple(
         (r"0x2749\b|0x274D\b|0x6F\b|refused|Could not open a connection",
          FaultKind.DISCONNECTED, "connection_refused"),
         (r"Query timeout expired|timed out|Timeout Error", FaultKind.DISCONNECTED, "statement_timeout"),
-        (r"Error code 0x|IO error|TLS handshake failed|SSL routines|Connection reset|Broken "
-         r"pipe|Connection closed"
-         r"|Connection is (?:closed|dead)|closed connection|connection has been closed|cursor is closed"
-         r"|Communication link failure"
-         r"|severe error occurred|TDS (?:stream|packet)|did not supply an error",
+        (r"Error code 0x|IO error|TLS handshake failed|SSL routines|Connection reset"
+         r"|Broken pipe|Connection closed|Connection is (?:closed|dead)|closed connection"
+         r"|connection has been closed|cursor is closed|Communication link failure|severe error occurred"
+         r"|TDS (?:stream|packet)|did not supply an error",
          FaultKind.DISCONNECTED, "connection_lost"),
     )
 )  # fmt: skip

@@ -548,6 +548,8 @@ def forged(text: str) -> bool:
 
 @given(text=HOSTILE, state=st.from_regex(r"[0-9A-Z]{5}", fullmatch=True))
 @example(text="x (1205) (SQLExecute); [40001] [Microsoft]", state="23000")
+@example(text="x (1205) (SQLExecDirectW); y", state="23000")
+@example(text="[Microsoft]", state="23000")
 @example(text="\nSql Error: 1205: Class 13: State 1: a on b in c at line 1", state="23000")
 def test_a_number_comes_from_its_place_only(text: str, state: str) -> None:
     if forged(text):
@@ -611,6 +613,17 @@ def test_values_stay_private(template: str, number: int, value: str) -> None:
         assert "<<" not in fault.message
         assert "<<" not in (fault.table or "")
         assert "<<" not in (fault.column or "")
+
+
+def test_a_drivers_own_words_stop_before_a_quoted_value() -> None:
+    fault = of(PyodbcError(f"Cannot convert '{SECRET}'", "HY000"))
+    assert fault.code == "driver_error"
+    assert fault.message == f"{DISPLAY}: Cannot convert"
+
+
+def test_messages_are_the_first_sentence_on_one_line() -> None:
+    fault = of(pyodbc_error("28000", ("Login failed for\nuser 'u'.\nReason: none.", 18456)))
+    assert fault.message == f"{DISPLAY}: Login failed for user 'u'"
 
 
 def test_long_messages_are_cut() -> None:
