@@ -41,6 +41,10 @@ class DbapiWire(Wire):
         """Return all rows of the present result set, canonical."""
 
     @abstractmethod
+    def _as_arrays(self, cursor: Any) -> None:
+        """Have a cursor send the rows of ``executemany`` as arrays."""
+
+    @abstractmethod
     def _break_off(self, cursor: Any) -> None:
         """Cancel what runs on a cursor."""
 
@@ -62,32 +66,23 @@ class DbapiWire(Wire):
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement and return the number of rows it touched, 0 where that has no meaning."""
 
-        def count(cursor: Any) -> int:
-            touched = 0
-            while True:
-                # What triggers touched is told first, the statement's own count last.
-                if not cursor.description and cursor.rowcount >= 0:
-                    touched = cursor.rowcount
-                if not cursor.nextset():
-                    return touched
-
-        return self._run(sql, parameters, count)
+        return self._run(sql, parameters, _count)
 
     def execute_many(
         self, sql: str, rows: Iterable[Sequence[Any]], *, sizes: Sequence[Size] = (), fast: bool = False
     ) -> None:
         """Run one statement once per row of parameters."""
-        if not fast and not sizes:
-            super().execute_many(sql, rows)
+        if not fast:
+            for row in rows:
+                self._run(sql, row, _count, sizes)
             return
         given = list(rows)
         if not given:
             return
-        self.round_trips += 1 if fast else len(given)
+        self.round_trips += 1
         with contextlib.closing(self._connection.cursor()) as cursor:
-            cursor.fast_executemany = fast
-            if sizes:
-                cursor.setinputsizes(list(sizes))
+            self._as_arrays(cursor)
+            cursor.setinputsizes(list(sizes))
             self._running = cursor
             try:
                 cursor.executemany(sql, given)
@@ -111,7 +106,9 @@ class DbapiWire(Wire):
 
     # ---- one statement
 
-    def _run(self, sql: str, parameters: Sequence[Any], take: Callable[[Any], T]) -> T:
+    def _run(
+        self, sql: str, parameters: Sequence[Any], take: Callable[[Any], T], sizes: Sequence[Size] = ()
+    ) -> T:
         self.round_trips += 1
         # Drivers know a prepared statement again by its text; pyodbc by the very object.
         text, cursor = self._kept.pop(sql, (sql, None))
@@ -121,7 +118,7 @@ class DbapiWire(Wire):
         try:
             if parameters:
                 values = [plain(value) for value in parameters]
-                cursor.setinputsizes([declared(value) for value in values])
+                cursor.setinputsizes(list(sizes) or [declared(value) for value in values])
                 cursor.execute(text, self._bind(values))
             else:
                 cursor.execute(text)
@@ -145,3 +142,14 @@ class DbapiWire(Wire):
             _, (_, oldest) = self._kept.popitem(last=False)
             self.round_trips += 1
             oldest.close()
+
+
+def _count(cursor: Any) -> int:
+    """Read all results and return the number of rows touched."""
+    touched = 0
+    while True:
+        # What triggers touched is told first, the statement's own count last.
+        if not cursor.description and cursor.rowcount >= 0:
+            touched = cursor.rowcount
+        if not cursor.nextset():
+            return touched

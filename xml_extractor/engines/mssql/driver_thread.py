@@ -12,12 +12,14 @@ import contextlib
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from xml_extractor.engines.mssql.errors import Aborted, CoreFailure, NoAnswer
 from xml_extractor.engines.mssql.wires import Wire
 
 T = TypeVar("T")
+W = TypeVar("W", bound=Wire)
 
 GRACE_SECONDS: Final = 1.0
 """How long a call may take to come back once it was cancelled, or a connection to be closed."""
@@ -39,7 +41,7 @@ class DriverThread:
 
     # ---- the session's side
 
-    def open(self, connect: Callable[[], Wire], seconds: float) -> Wire:
+    def open(self, connect: Callable[[], W], seconds: float) -> W:
         """Make the connection, in the thread that is going to use it.
 
         Raises:
@@ -47,9 +49,9 @@ class DriverThread:
             BaseException: what ``connect`` raised.
         """
 
-        def keep() -> Wire:
-            self._wire = connect()
-            return self._wire
+        def keep() -> W:
+            self._wire = wire = connect()
+            return wire
 
         return self.call(keep, seconds)
 
@@ -57,8 +59,9 @@ class DriverThread:
         """Have a function called and return what it returns, or raise what it raises.
 
         Args:
-            seconds: how long to wait.  After that, or when the wait is broken off, the call is cancelled;
-                if it does not come back soon, the thread and its connection are left behind.
+            seconds: how long to wait, counted anew from each request that the function sends.  After that,
+                or when the wait is broken off, the call is cancelled; if it does not come back soon, the
+                thread and its connection are left behind.
 
         Raises:
             NoAnswer: it took longer.
@@ -67,11 +70,10 @@ class DriverThread:
         """
         if self._stopped is not None:
             raise self._stopped
+        started = monotonic()
         self._tasks.put(function)
         try:
-            answer = self._answers.get(timeout=seconds)
-        except Empty:
-            answer = self._late(seconds)
+            answer = self._answer(started, seconds)
         except BaseException:  # Ctrl-C while waiting: what the call is doing nobody knows any more
             self._stop(Aborted("the session was given up while it waited for the server"))
             raise
@@ -103,6 +105,17 @@ class DriverThread:
             self._tasks.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join(GRACE_SECONDS)
+
+    def _answer(self, started: float, seconds: float) -> tuple[Any, BaseException | None] | None:
+        wait = seconds
+        while True:
+            try:
+                return self._answers.get(timeout=wait)
+            except Empty:
+                asked = started if self._wire is None else max(started, self._wire.asked_at)
+                wait = asked + seconds - monotonic()
+                if wait <= 0:
+                    return self._late(seconds)
 
     def _late(self, seconds: float) -> tuple[Any, BaseException | None] | None:
         """Wait a little for a call that was too slow; what it achieved after all counts."""

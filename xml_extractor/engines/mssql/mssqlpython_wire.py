@@ -55,6 +55,9 @@ class MssqlPythonWire(DbapiWire):
     def _fetched(self, cursor: Any) -> list[tuple[Any, ...]]:
         return [tuple(map(canonical, row)) for row in cursor.fetchall()]
 
+    def _as_arrays(self, cursor: Any) -> None:
+        """It always does."""
+
     def _break_off(self, cursor: Any) -> None:
         # Not part of the driver's documented interface; where it is gone, the time limits have to do.
         cursor.hstmt._cancel()

@@ -110,6 +110,9 @@ class PyodbcWire(DbapiWire):
     def _fetched(self, cursor: Any) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in cursor.fetchall()]
 
+    def _as_arrays(self, cursor: Any) -> None:
+        cursor.fast_executemany = True
+
     def _break_off(self, cursor: Any) -> None:
         cursor.cancel()
 

@@ -10,6 +10,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from time import monotonic
 from typing import Any, Final, Protocol
 
 MOST_CHARACTERS: Final = 4000
@@ -40,8 +41,19 @@ class Wire(ABC):
     ``bytes``.  Errors come as the driver raised them.
     """
 
-    round_trips: int = 0
-    """Requests that waited for an answer, since the wire was opened; for the benchmarks."""
+    asked_at: float = 0.0
+    """When the latest request was sent, on ``time.monotonic()``'s clock."""
+    _round_trips: int = 0
+
+    @property
+    def round_trips(self) -> int:
+        """Requests that waited for an answer, since the wire was opened; set before each is sent."""
+        return self._round_trips
+
+    @round_trips.setter
+    def round_trips(self, count: int) -> None:
+        self._round_trips = count
+        self.asked_at = monotonic()
 
     @abstractmethod
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -1,0 +1,150 @@
+"""Rows that are inserted only where their key is not there yet, and rows looked up by many keys.
+
+One statement inserts and says what it inserted; a key that another session has inserted and not committed
+is waited for, as the primary key has it.  Rows are sorted by key, so that all sessions take the locks in
+one order and none waits for another in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from xml_extractor.contract.types import Family, SqlType
+from xml_extractor.engines.checks import ExistingColumn, ExistingTable
+from xml_extractor.engines.mssql.given import (
+    Given,
+    as_json,
+    as_parameters,
+    column_of,
+    comparable,
+    key_list_condition,
+    key_lists,
+    key_of,
+    own_type,
+    value_type,
+)
+from xml_extractor.engines.mssql.names import quote_identifier
+from xml_extractor.engines.mssql.openjson import ESCAPES, HEXADECIMAL, openjson_gaps
+from xml_extractor.engines.mssql.path_choice import openjson_problem
+from xml_extractor.engines.mssql.wires import Queryable
+from xml_extractor.errors import TargetError
+
+Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+
+KEYS_AT_ONCE: Final = 10_000
+"""Keys looked up in one request, where they travel as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """What a server's OPENJSON is good for."""
+
+    is_there: bool
+    gaps: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, session: Queryable) -> Json:
+        """Ask the server."""
+        if openjson_problem(session) is not None:
+            return cls(is_there=False)
+        return cls(is_there=True, gaps=openjson_gaps(session))
+
+    def serves(self, kinds: Sequence[SqlType]) -> bool:
+        """Whether values of these types arrive as they were sent; texts with escapes apart."""
+        has_binary = any(kind.family is Family.BINARY for kind in kinds)
+        return self.is_there and not (HEXADECIMAL in self.gaps and has_binary)
+
+
+class Claims:
+    """One table's rows by their keys.
+
+    Args:
+        table: quoted.
+        existing: what the catalogue says of it.
+    """
+
+    def __init__(self, query: Query, json: Json, table: str, existing: ExistingTable) -> None:
+        self._query = query
+        self._json = json
+        self._table = table
+        self._existing = existing
+
+    def insert_new(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> set[Any]:
+        """Insert rows whose first column's value is not there yet; return the values that are.
+
+        Raises:
+            TargetError: the key column holds other values than it was given.
+        """
+        found = [column_of(self._existing, name) for name in columns]
+        key, quoted = key_of(found[0]), quote_identifier(found[0].name)
+        names = ", ".join(quote_identifier(column.name) for column in found)
+        values = ", ".join(f"c{i}" for i in range(len(found)))
+        collate = f" COLLATE {key.collation}" if key.collation is not None else ""
+        inserted: set[Any] = set()
+        for given in self._given([value_type(column) for column in found], sorted(rows, key=_first)):
+            # Into a table variable, as a table with triggers allows no other OUTPUT; TOP, because without it
+            # a derived table has no order.
+            sql = (
+                f"DECLARE @new TABLE (k {own_type(found[0])}{collate});\n"
+                f"INSERT INTO {self._table} ({names}) OUTPUT inserted.{quoted} INTO @new\n"
+                f"SELECT {values}\n"
+                f"FROM (SELECT TOP (2147483647) {values} FROM {given.sql} ORDER BY c0) AS sorted\n"
+                f"WHERE NOT EXISTS (SELECT 1 FROM {self._table} AS present "
+                f"WHERE present.{quoted} = {comparable(key, 'sorted.c0')});\n"
+                "SELECT k FROM @new"
+            )
+            inserted |= {_canonical(found[0], value) for (value,) in self._query(sql, given.parameters)}
+        refused = {row[0] for row in rows if _canonical(found[0], row[0]) not in inserted}
+        if len(inserted) != len(rows) - len(refused):
+            raise TargetError(
+                f"column {found[0].name} of {self._table} does not keep the keys that it is given; give it "
+                "the type that `contract ddl` prints, and look for triggers that change rows"
+            )
+        return refused
+
+    def existing(self, columns: Sequence[str], key_column: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return ``columns`` of the rows with these keys."""
+        column = column_of(self._existing, key_column)
+        key, kind = key_of(column), value_type(column)
+        names = ", ".join(quote_identifier(column_of(self._existing, name).name) for name in columns)
+        select = f"SELECT {names} FROM {self._table} WHERE "
+        found: list[tuple[Any, ...]] = []
+        if self._json.serves([kind]):
+            for first in range(0, len(keys), KEYS_AT_ONCE):
+                rows = [(value,) for value in keys[first : first + KEYS_AT_ONCE]]
+                for given in self._given([kind], rows):
+                    wanted = f"SELECT {comparable(key, 'given.c0')} FROM {given.sql}"
+                    sql = f"{select}{quote_identifier(key.name)} IN ({wanted})"
+                    found += self._query(sql, given.parameters)
+            return found
+        for chunk in key_lists(keys):
+            found += self._query(select + key_list_condition(key, len(chunk)), chunk)
+        return found
+
+    def _given(self, kinds: Sequence[SqlType], rows: Sequence[Sequence[Any]]) -> Iterator[Given]:
+        if self._json.serves(kinds):
+            given = list(as_json(kinds, rows))
+            # In JSON a backslash begins an escape, whatever it stands before.
+            if ESCAPES not in self._json.gaps or not any("\\" in g.parameters[0] for g in given):
+                return iter(given)
+        return as_parameters(kinds, rows)
+
+
+def _first(row: Sequence[Any]) -> Any:
+    return row[0]
+
+
+def _canonical(column: ExistingColumn, value: Any) -> Any:
+    """A key so that a given one and the one that was stored are equal."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else value
+    if isinstance(value, str):
+        if column.kind == "uniqueidentifier":
+            return value.lower()
+        return value.rstrip(" ") if column.kind in ("char", "nchar") else value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).rstrip(b"\0") if column.kind == "binary" else bytes(value)
+    return value
