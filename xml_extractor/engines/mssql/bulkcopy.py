@@ -4,12 +4,13 @@ The library beneath (:mod:`.core_wire`) reads a table's columns from the server 
 read.  A server that describes its tables otherwise than the library expects makes it put values into
 the wrong columns without an error, and the interface is not documented.  So nothing is taken for granted:
 
-* Before a load, :func:`served_types` copies values of every type of the plan into a table of its own, the
+* Before a load, :func:`try_out` copies values of every type of the plan into a table of its own, the
   columns named in another order than they were created in, and reads them back.  Tables with a
   column of a type that does not come back as it was are written by OPENJSON, over the same connection.
 * The first copy into each table over each connection is read back by primary key, within the transaction,
   and compared value by value.  What differs rolls the batch back, and the connection goes on by OPENJSON.
-* The server, not the library, says how many rows each copy added.
+* The server, not the library, says how many rows each copy added: by @@ROWCOUNT, or, where that was
+  found to be wrong, by counting the rows of the batch's keys before and after.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import logging
 import secrets
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
@@ -40,6 +41,12 @@ logger = logging.getLogger(__name__)
 
 VERIFIED_ROWS: Final = 25
 """Rows of a first copy that are read back, evenly spread: columns that were exchanged show in one."""
+
+COUNTED_KEYS: Final = 1000
+"""Keys in one statement; a list much longer than some thousand is more than the server's parser likes."""
+
+TRIAL_SECONDS: Final = 10.0
+"""The most that a copy of a few sample rows may take; a server that is slower is not worth waiting for."""
 
 TRIAL: Final = "xml_extractor_trial"
 """A temporary table of this name, or one with a random number behind it that is never committed."""
@@ -130,55 +137,106 @@ def _samples(kind: SqlType) -> list[Any]:
     return [text, "", " "]
 
 
-def served_types(
-    wire: CoreWire, kinds: Collection[SqlType], timeout_seconds: float, schema: str | None = None
-) -> frozenset[SqlType]:
-    """Return those types whose values a bulk copy over this connection stores as they are.
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a server's bulk copy can be relied upon for."""
+
+    types: frozenset[SqlType] = frozenset()
+    """Values of these come back as they were."""
+    counts_rows: bool = False
+    """Whether @@ROWCOUNT says how many rows a copy added."""
+
+
+def try_out(
+    connect: Callable[[], CoreWire],
+    kinds: Collection[SqlType],
+    timeout_seconds: float,
+    schema: str | None = None,
+) -> Service:
+    """Find out what bulk copy on this server can be relied upon for.
 
     Everything is done in a temporary table, or, where the server cannot copy into one, in a table of
     the schema (the login has to be allowed to create it), and in transactions that are rolled back.
+
+    Args:
+        connect: opens a connection; called again after each failure, which may leave one out of step.
+
+    Raises:
+        Exception: a connection cannot be opened.
     """
     places = (f"#{TRIAL}", quote_table(f"{TRIAL}_{secrets.token_hex(4)}", schema))
-    place = next((name for name in places if _comes_back(wire, name, [], timeout_seconds)), None)
-    if place is None:
-        return frozenset()
-    candidates = [kind for kind in kinds if kind.family not in _NEVER_SERVED]
-    if _comes_back(wire, place, candidates, timeout_seconds):
-        return frozenset(candidates)
-    # One of them spoils the copy of all: find which.
-    return frozenset(kind for kind in candidates if _comes_back(wire, place, [kind], timeout_seconds))
+    with _Trial(connect, timeout_seconds) as trial:
+        place = next((name for name in places if trial.comes_back(name, [])), None)
+        if place is None:
+            return Service()
+        served = [kind for kind in kinds if kind.family not in _NEVER_SERVED]
+        if not trial.comes_back(place, served):
+            # One of them spoils the copy of all: find which.
+            served = [kind for kind in served if trial.comes_back(place, [kind])]
+        return Service(frozenset(served), trial.counts_rows)
 
 
-def _comes_back(wire: CoreWire, table: str, kinds: Sequence[SqlType], timeout_seconds: float) -> bool:
-    """Whether a copy of values of these types, and of two integers that must not be exchanged, is true."""
+class _Trial:
+    """Copies samples and reads them back, over one connection after the other."""
+
+    def __init__(self, connect: Callable[[], CoreWire], timeout_seconds: float) -> None:
+        self._connect = connect
+        self._timeout_seconds = timeout_seconds
+        self._wire: CoreWire | None = None
+        self.counts_rows = True
+
+    def __enter__(self) -> _Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._wire is not None:
+            self._wire.close()  # what is open on it is rolled back
+            self._wire = None
+
+    def comes_back(self, table: str, kinds: Sequence[SqlType]) -> bool:
+        """Whether values of these types, and two integers that must not be exchanged, come back true."""
+        if self._wire is None:
+            self._wire = self._connect()
+        try:
+            given, found, counted = _copied(self._wire, table, kinds, self._timeout_seconds)
+        except Exception as error:  # noqa: BLE001 - whatever it is: these types are not served
+            logger.debug("bulk copy of %s fails: %s", ", ".join(map(str, kinds)), type(error).__name__)
+            self._close()
+            return False
+        self.counts_rows = self.counts_rows and counted == len(given)
+        return _all_equal([None, None, *kinds], given, found)
+
+
+def _copied(
+    wire: CoreWire, table: str, kinds: Sequence[SqlType], timeout_seconds: float
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], int]:
+    """Copy samples into a table that is then forgotten; return them, what was found there, and the count."""
     names = [f"c{index}" for index in range(len(kinds))]
     samples = [_samples(kind) for kind in kinds]
     height = max(map(len, samples), default=1)
-    rows = [(number, -number - 1, *(column[number % len(column)] for column in samples))
-            for number in range(height)]  # fmt: skip
-    rows.append((height, 0, *(None for _ in kinds)))
+    given: list[tuple[Any, ...]] = [
+        (number, -number - 1, *(column[number % len(column)] for column in samples))
+        for number in range(height)
+    ]
+    given.append((height, 0, *(None for _ in kinds)))
     columns = "".join(f", {name} {column_type(kind)} NULL" for name, kind in zip(names, kinds, strict=True))
-    try:
-        wire.run("BEGIN TRANSACTION")
-        wire.run(f"CREATE TABLE {table} (id int NOT NULL, other int NOT NULL{columns})")
-        # Named last to first: a library or server that goes by position puts them into the wrong columns.
-        wire.bulk_copy(
-            table,
-            [*reversed(names), "other", "id"],
-            [tuple(reversed(row)) for row in rows],
-            timeout_seconds=timeout_seconds,
-        )
-        counted = int(wire.query("SELECT @@ROWCOUNT")[0][0])
-        selected = ", ".join(
-            ["id", "other", *(_selected(kind, name) for name, kind in zip(names, kinds, strict=True))]
-        )
-        found = wire.query(f"SELECT {selected} FROM {table} ORDER BY id")
-        wire.run("ROLLBACK TRANSACTION")
-    except Exception as error:  # noqa: BLE001 - whatever it is: these types are not served
-        logger.debug("bulk copy of %s fails: %s", ", ".join(map(str, kinds)), type(error).__name__)
-        _roll_back(wire)
-        return False
-    return counted == len(rows) and _all_equal([None, None, *kinds], rows, found)
+    wire.run("BEGIN TRANSACTION")
+    wire.run(f"CREATE TABLE {table} (id int NOT NULL, other int NOT NULL{columns})")
+    # Named last to first: a library or server that goes by position puts them into the wrong columns.
+    wire.bulk_copy(
+        table,
+        [*reversed(names), "other", "id"],
+        [tuple(reversed(row)) for row in given],
+        timeout_seconds=timeout_seconds,
+    )
+    counted = int(wire.query("SELECT @@ROWCOUNT")[0][0])
+    selected = ["id", "other", *(_selected(kind, name) for name, kind in zip(names, kinds, strict=True))]
+    found = wire.query(f"SELECT {', '.join(selected)} FROM {table} ORDER BY id")
+    wire.run("ROLLBACK TRANSACTION")
+    return given, found, counted
 
 
 def _all_equal(
@@ -192,13 +250,6 @@ def _all_equal(
     )
 
 
-def _roll_back(wire: CoreWire) -> None:
-    try:
-        wire.run("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION")
-    except Exception:  # noqa: BLE001 - a connection that is broken shows at its next use
-        logger.debug("the connection for bulk copy is broken")
-
-
 def reasons_against(plan: Plan, served: Collection[SqlType]) -> dict[str, str]:
     """Return by table why its rows have to be written by OPENJSON; tables not named can be copied."""
     reasons = {}
@@ -207,6 +258,8 @@ def reasons_against(plan: Plan, served: Collection[SqlType]) -> dict[str, str]:
         unserved = sorted({str(table.columns[i].type) for i in written} - {str(kind) for kind in served})
         if unserved:
             reasons[table.name] = f"bulk copy does not keep {', '.join(unserved)} as it is"
+        elif table.key_column not in written:
+            reasons[table.name] = "no column carries the source key, by which rows could be counted"
         elif not table.primary_key or not set(table.primary_key) <= set(written):
             reasons[table.name] = (
                 "its primary key is not among what is written, so nothing could be read back"
@@ -283,6 +336,7 @@ class BulkCopyWriter:
             storing other values than it was given.
         schema: of tables named without one.
         keep_identity: tables into whose identity column the contract puts values.
+        counts_rows: whether @@ROWCOUNT can be relied upon (:class:`Service`).
         avoid_lock_escalation: keep each statement below the rows at which a table is locked as a whole.
     """
 
@@ -290,12 +344,14 @@ class BulkCopyWriter:
         self,
         by_json: RowWriter,
         *,
+        counts_rows: bool,
         schema: str | None,
         keep_identity: Collection[str],
         avoid_lock_escalation: bool,
         timeout_seconds: float,
     ) -> None:
         self._by_json = by_json
+        self._counts_rows = counts_rows
         self._schema = schema
         self._rows_per_statement = LOCK_ESCALATION_ROWS if avoid_lock_escalation else 0
         self._timeout_seconds = timeout_seconds
@@ -334,8 +390,9 @@ class BulkCopyWriter:
     def _copy(self, wire: CoreWire, table: Table, rows: list[Row]) -> int:
         name = quote_table(table.name, self._schema)
         columns = [table.columns[i].name for i in written_columns(table)]
-        count = 0
         step = self._rows_per_statement or len(rows)
+        before = 0 if self._counts_rows else self._counted(wire, name, table, rows)
+        count = 0
         for first in range(0, len(rows), step):
             wire.bulk_copy(
                 name,
@@ -344,12 +401,31 @@ class BulkCopyWriter:
                 timeout_seconds=self._timeout_seconds,
                 keep_identity=table.name in self._keep_identity,
             )
-            # The library returns what it sent; this is what the server took.
-            count += int(wire.query("SELECT @@ROWCOUNT")[0][0])
+            if self._counts_rows:
+                # The library returns what it sent; this is what the server took.
+                count += int(wire.query("SELECT @@ROWCOUNT")[0][0])
+        if not self._counts_rows:
+            count = self._counted(wire, name, table, rows) - before
         if table.name not in self._verified:
             self._verify(wire, name, table, rows)
             self._verified.add(table.name)
         return count
+
+    def _counted(self, wire: CoreWire, name: str, table: Table, rows: Sequence[Row]) -> int:
+        """Return how many rows of these rows' documents the table holds."""
+        assert table.key_column is not None
+        column = table.columns[table.key_column]
+        position = written_columns(table).index(table.key_column)
+        total = 0
+        keys = sorted({row[position] for row in rows})  # type: ignore[type-var]
+        for first in range(0, len(keys), COUNTED_KEYS):
+            listed = ", ".join(
+                f"CAST({literal(key)} AS {column_type(column.type)})"
+                for key in keys[first : first + COUNTED_KEYS]
+            )
+            sql = f"SELECT COUNT_BIG(*) FROM {name} WHERE {quote_identifier(column.name)} IN ({listed})"
+            total += int(wire.query(sql)[0][0])
+        return total
 
     def _verify(self, wire: CoreWire, name: str, table: Table, rows: Sequence[Row]) -> None:
         """Read some of the rows back by their primary keys and compare every value."""

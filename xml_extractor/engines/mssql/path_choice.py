@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import SqlType
@@ -24,6 +24,9 @@ from xml_extractor.engines.mssql.insert_paths import (
 )
 from xml_extractor.engines.mssql.wires import Queryable
 from xml_extractor.errors import UsageError
+
+if TYPE_CHECKING:
+    from xml_extractor.engines.mssql.bulkcopy import Service
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,8 @@ class PathChoice:
     """What this server's OPENJSON does not keep (:func:`.openjson.openjson_gaps`)."""
     by_json: frozenset[str] = frozenset()
     """With bulk copy: tables that are written by OPENJSON all the same."""
+    bulk_counts_rows: bool = True
+    """With bulk copy: whether @@ROWCOUNT can be relied upon."""
 
 
 def choose(
@@ -161,7 +166,7 @@ def settle(
     *,
     keep_identity: frozenset[str],
     fast_problem: str | None,
-    bulk_types: Callable[[frozenset[SqlType]], frozenset[SqlType] | str],
+    try_bulk_copy: Callable[[frozenset[SqlType]], Service | str],
 ) -> PathChoice:
     """Look at the server and choose.
 
@@ -169,8 +174,8 @@ def settle(
         session: any connection to the database.
         keep_identity: tables into whose identity column the contract puts values.
         fast_problem: why the driver has no fast_executemany; None = it has.
-        bulk_types: asked only if bulk copy would be taken: which of these types bulk copy keeps as they
-            are (:func:`.bulkcopy.served_types`), or a sentence that says why it cannot be used at all.
+        try_bulk_copy: asked only if bulk copy would be taken: what it can be relied upon for with these
+            types (:func:`.bulkcopy.try_out`), or a sentence that says why it cannot be used at all.
 
     Raises:
         UsageError: the path that was asked for is not to be had.
@@ -191,13 +196,15 @@ def settle(
     if fast_problem is not None:
         unavailable[FAST_EXECUTEMANY] = fast_problem
     by_json: frozenset[str] = frozenset()
+    counts_rows = True
     if BULKCOPY not in unavailable and worth_trying_bulk_copy(options, tables, round_trip):
         kinds = frozenset(table.columns[i].type for table in plan.tables for i in written_columns(table))
-        served = bulk_types(kinds)
-        if isinstance(served, str):
-            unavailable[BULKCOPY] = served
+        service = try_bulk_copy(kinds)
+        if isinstance(service, str):
+            unavailable[BULKCOPY] = service
         else:
-            reasons = reasons_against(plan, served)
+            counts_rows = service.counts_rows
+            reasons = reasons_against(plan, service.types)
             by_json = frozenset(reasons)
             for table, reason in sorted(reasons.items()):
                 logger.debug("rows of %s go by OPENJSON: %s", table, reason)
@@ -210,7 +217,9 @@ def settle(
         tables=tables,
         round_trip_seconds=round_trip,
     )
-    return PathChoice(path, reason, keep_identity, gaps, by_json if path == BULKCOPY else frozenset())
+    if path != BULKCOPY:
+        by_json = frozenset()
+    return PathChoice(path, reason, keep_identity, gaps, by_json, counts_rows)
 
 
 def encoder(choice: PathChoice, plan: Plan) -> RowEncoder:
@@ -245,6 +254,7 @@ def row_writer(choice: PathChoice, options: EngineOptions) -> RowWriter:
         return by_json
     return BulkCopyWriter(
         by_json,
+        counts_rows=choice.bulk_counts_rows,
         schema=options.schema,
         keep_identity=choice.keep_identity,
         avoid_lock_escalation=options.avoid_lock_escalation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from xml_extractor.engines.mssql.bulkcopy import (
     BulkCopyWriter,
     BulkEncoder,
     reasons_against,
-    served_types,
+    try_out,
 )
 from xml_extractor.engines.mssql.core_wire import CoreWire
 from xml_extractor.engines.mssql.encoders import Unstorable
@@ -45,6 +46,8 @@ class FakeCore(CoreWire):
         self.statements.append(sql)
         if "@@ROWCOUNT" in sql:
             return [(self.last - self.lost,)]
+        if "COUNT_BIG" in sql:
+            return [(len(self.stored) - self.lost,)]
         return self.stored
 
     def bulk_copy(
@@ -71,7 +74,8 @@ class JsonWriter:
 
 def writer(by_json: JsonWriter | None = None, **more: Any) -> BulkCopyWriter:
     options: dict[str, Any] = {
-        "schema": None, "keep_identity": (), "avoid_lock_escalation": False, "timeout_seconds": 5.0, **more,
+        "counts_rows": True, "schema": None, "keep_identity": (), "avoid_lock_escalation": False,
+        "timeout_seconds": 5.0, **more,
     }  # fmt: skip
     return BulkCopyWriter(by_json or JsonWriter(), **options)
 
@@ -116,6 +120,19 @@ def test_a_row_that_is_missing_is_noticed() -> None:
     assert writer().write_tables(wire, [(ONE, [ROWS])]) == [2]  # the batch writer compares
 
 
+def test_rows_are_counted_by_key_where_the_servers_count_is_wrong() -> None:
+    wire = FakeCore()
+    wire.stored = [(9, "there before")]
+    writes = writer(counts_rows=False)
+    writes._verified.add("dbo.one")
+    assert writes.write_tables(wire, [(ONE, [ROWS])]) == [3]
+    counting = [sql for sql in wire.statements if "COUNT_BIG" in sql]
+    assert counting == 2 * [
+        "SELECT COUNT_BIG(*) FROM [dbo].[one] WHERE [id] IN (CAST(1 AS int), CAST(2 AS int), CAST(3 AS int))"
+    ]
+    assert not any("@@ROWCOUNT" in sql for sql in wire.statements)
+
+
 def test_tables_by_json_are_written_in_their_turn() -> None:
     by_json, wire = JsonWriter(), FakeCore()
     two, three = table("two", column("id", "int")), table("three", column("id", "int"))
@@ -154,7 +171,10 @@ def test_encoding_leaves_out_what_the_server_numbers_and_makes_json_where_told()
     assert reasons_against(plan(ONE, numbered), {parse_type("int"), parse_type("nvarchar(20)")}) == {
         "n": "bulk copy does not keep decimal(9,2) as it is"
     }
-    assert "primary key" in reasons_against(plan(numbered), {parse_type("decimal(9,2)")})["n"]
+    decimals = {parse_type("decimal(9,2)")}
+    assert "no column carries the source key" in reasons_against(plan(numbered), decimals)["n"]
+    keyed = replace(numbered, key_column=1)
+    assert "its primary key is not" in reasons_against(plan(keyed), decimals)["n"]
 
 
 # ------------------------------------------------------------------------------------- trial
@@ -192,7 +212,7 @@ class Trial(FakeCore):
 
 
 def served(wire: Trial) -> set[str]:
-    return {str(kind) for kind in served_types(wire, KINDS, 5.0)}
+    return {str(kind) for kind in try_out(lambda: wire, KINDS, 5.0).types}
 
 
 ALL = {str(kind) for kind in KINDS}
@@ -201,7 +221,7 @@ ALL = {str(kind) for kind in KINDS}
 def test_a_server_that_keeps_everything_serves_every_type_but_xml() -> None:
     assert served(Trial()) == ALL
     xml: SqlType = parse_type("xml")
-    assert served_types(Trial(), [xml], 5.0) == frozenset()
+    assert try_out(Trial, [xml], 5.0).types == frozenset()
     wire = Trial()
     served(wire)
     assert wire.statements[0] == "BEGIN TRANSACTION"
@@ -226,8 +246,24 @@ def test_a_server_that_cannot_copy_into_temporary_tables_is_tried_in_another() -
     )
 
 
-def test_a_type_that_fails_is_found_out() -> None:
-    assert served(Trial(fails_with="money")) == ALL - {"money"}
+def test_a_type_that_fails_is_found_out_and_its_connection_left_behind() -> None:
+    opened: list[Trial] = []
+
+    def connect() -> Trial:
+        opened.append(Trial(fails_with="money"))
+        return opened[-1]
+
+    service = try_out(connect, KINDS, 5.0)
+    assert {str(kind) for kind in service.types} == ALL - {"money"}
+    assert len(opened) == 3  # the copy of all failed, and the copy of money
+
+
+def test_a_wrong_count_is_noticed() -> None:
+    wire = Trial()
+    assert try_out(lambda: wire, KINDS, 5.0).counts_rows
+    wire.lost = 1
+    service = try_out(lambda: wire, KINDS, 5.0)
+    assert (len(service.types), service.counts_rows) == (len(KINDS), False)
 
 
 def test_columns_that_are_exchanged_are_noticed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from tests.support.plans import column, plan, table
 from xml_extractor.contract.types import SqlType
 from xml_extractor.engines.base import EngineOptions
 from xml_extractor.engines.mssql import path_choice
-from xml_extractor.engines.mssql.bulkcopy import BulkCopyWriter, BulkEncoder
+from xml_extractor.engines.mssql.bulkcopy import BulkCopyWriter, BulkEncoder, Service
 from xml_extractor.engines.mssql.encoders import JsonEncoder, TextTupleEncoder
 from xml_extractor.engines.mssql.insert_paths import INSERT_PATHS
 from xml_extractor.engines.mssql.openjson import OpenJsonWriter
@@ -80,7 +81,8 @@ class Server:
         if "OPENJSON" in sql:
             if not self.has_openjson:
                 raise LookupError("Invalid object name 'OPENJSON'.")
-            return [('a"\\/\n\t\x01é', b"\x00\xff")]
+            sent = json.loads(parameters[0])[0]
+            return [(sent[0], bytes.fromhex(sent[1]), sent[2])]
         return [(1,)]
 
 
@@ -89,9 +91,9 @@ def settled(
 ) -> PathChoice:
     asked: list[frozenset[SqlType]] = []
 
-    def bulk_types(kinds: frozenset[SqlType]) -> frozenset[SqlType] | str:
+    def try_bulk_copy(kinds: frozenset[SqlType]) -> Service | str:
         asked.append(kinds)
-        return kinds if served is None else served
+        return served if isinstance(served, str) else Service(kinds if served is None else served, True)
 
     return settle(
         server,
@@ -99,7 +101,7 @@ def settled(
         EngineOptions(insert_path=insert_path),
         keep_identity=frozenset({"a"}),
         fast_problem=None,
-        bulk_types=bulk_types,
+        try_bulk_copy=try_bulk_copy,
     )
 
 
@@ -139,7 +141,7 @@ def test_bulk_copy_is_tried_out_only_where_it_would_be_taken() -> None:
 
     choice = settle(
         Server(), TWO_TABLES, EngineOptions(insert_path="openjson"), keep_identity=frozenset(),
-        fast_problem=None, bulk_types=refuse,
+        fast_problem=None, try_bulk_copy=refuse,
     )  # fmt: skip
     assert (choice.path, choice.by_json) == ("openjson", frozenset())
 
