@@ -81,6 +81,8 @@ class Server:
         if "OPENJSON" in sql:
             if not self.has_openjson:
                 raise LookupError("Invalid object name 'OPENJSON'.")
+            if not parameters:
+                return [("1",)]
             sent = json.loads(parameters[0])[0]
             return [(sent[0], bytes.fromhex(sent[1]), sent[2])]
         return [(1,)]
