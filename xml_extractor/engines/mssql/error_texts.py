@@ -14,9 +14,15 @@ from typing import Final
 from xml_extractor.engines.base import FaultKind
 from xml_extractor.engines.mssql.native_errors import NativeError
 
+TRANSACTION_GONE: Final = 51_701
+ROW_NOT_TAKEN: Final = 51_702
+"""Numbers of the errors by which our own statements say that a row must not, or did not, go in."""
+
 _NUMBERS: Final = tuple(
     (re.compile(pattern), number)
     for pattern, number in (
+        (r"the transaction is gone$", TRANSACTION_GONE),
+        (r"a row was not taken$", ROW_NOT_TAKEN),
         (r"Violation of (?:PRIMARY|UNIQUE) KEY constraint ", 2627),
         (r"Cannot insert duplicate key row in object ", 2601),
         (r"Cannot insert the value NULL into column ", 515),

@@ -11,12 +11,15 @@ from typing import Final
 
 from xml_extractor.engines.base import Fault, FaultKind
 from xml_extractor.engines.mssql import error_codes as codes
-from xml_extractor.engines.mssql.error_texts import names, number_by_text, of_driver, of_other_server
+from xml_extractor.engines.mssql.error_texts import (
+    ROW_NOT_TAKEN,
+    TRANSACTION_GONE,
+    names,
+    number_by_text,
+    of_driver,
+    of_other_server,
+)
 from xml_extractor.engines.mssql.native_errors import NativeError, native_errors
-
-TRANSACTION_GONE: Final = 51_701
-ROW_NOT_TAKEN: Final = 51_702
-"""Numbers of the errors by which our own statements say that a row must not, or did not, go in."""
 
 _LONGEST_MESSAGE: Final = 500
 # Where, in words that are not known here, a value could begin.

@@ -18,7 +18,7 @@ from xml_extractor.contract.plan import Table
 from xml_extractor.contract.types import Family, SqlType
 from xml_extractor.engines.encoding import LONG_TEXT, written_columns
 from xml_extractor.engines.mssql.encoders import Unstorable, storable
-from xml_extractor.engines.mssql.errors import ROW_NOT_TAKEN, TRANSACTION_GONE
+from xml_extractor.engines.mssql.error_texts import ROW_NOT_TAKEN, TRANSACTION_GONE
 from xml_extractor.engines.mssql.insert_paths import RowWriter
 from xml_extractor.engines.mssql.names import quote_identifier, quote_table
 from xml_extractor.engines.mssql.types import column_type, from_json, json_type
@@ -34,7 +34,7 @@ SQL_WVARCHAR: Final = -9
 SQL_VARBINARY: Final = -3
 
 _UNLIMITED: Final = 0
-"""The size of a parameter of a (max) type; its values are sent one by one, however long."""
+"""The size of a parameter of a (max) type."""
 
 _SHORT_CHARACTERS: Final = 36
 """Enough for a GUID, and for any date or time: 2024-01-01T00:00:00.1234567+00:00 has 33."""
@@ -97,16 +97,14 @@ class _Parameter:
 
     def bytes(self, size: int) -> int:
         """Memory of one value in an array, with the driver's length of it."""
-        if self.odbc_type in (SQL_BIGINT, SQL_DOUBLE) or size == _UNLIMITED:
+        if self.odbc_type in (SQL_BIGINT, SQL_DOUBLE):
             return 16
         return (size if self.odbc_type == SQL_VARBINARY else 2 * size) + 8
 
     def room(self, longest: int) -> int:
-        """The size to declare where the longest value has so many units."""
-        if longest > self.most:
-            return _UNLIMITED
-        rounded = max(_LEAST_SIZE, 1 << (longest - 1).bit_length()) if longest else _LEAST_SIZE
-        return min(rounded, self.declared or self.most, self.most)
+        """The size to declare in an array where no value is longer than so many units."""
+        rounded = 1 << (max(longest, _LEAST_SIZE) - 1).bit_length()
+        return min(rounded, self.declared or self.most)
 
     @classmethod
     def of(cls, kind: SqlType) -> _Parameter:
@@ -208,42 +206,32 @@ def _declared(parameters: Sequence[_Parameter]) -> list[Size]:
     return [(parameter.odbc_type, parameter.declared, 0) for parameter in parameters]
 
 
+def _by_width(
+    rows: Sequence[tuple[Any, ...]], parameters: Sequence[_Parameter]
+) -> tuple[Sequence[tuple[Any, ...]], Sequence[tuple[Any, ...]]]:
+    """Divide rows into those that arrays can hold, and those with a value beyond any declared size."""
+    unlimited = [(i, p.most) for i, p in enumerate(parameters) if p.declared == _UNLIMITED]
+    if not unlimited:
+        return rows, ()
+    narrow: list[tuple[Any, ...]] = []
+    wide: list[tuple[Any, ...]] = []
+    for row in rows:
+        (wide if any(_units(row[i]) > most for i, most in unlimited) else narrow).append(row)
+    return narrow, wide
+
+
 def _arrays(
     rows: Sequence[tuple[Any, ...]], parameters: Sequence[_Parameter]
 ) -> Iterator[tuple[list[Size], Sequence[tuple[Any, ...]]]]:
     """Cut rows into arrays of bounded memory, with the sizes to declare.
 
-    Room is reserved for the longest value that an array holds, not for the longest that its column could.
-    Rows with a value beyond any declared size go apart, because in an array that holds one, that column's
-    values are all sent one by one.
+    Room is reserved for the longest value that there is, not for the longest that its column could hold.
     """
     long = [i for i, parameter in enumerate(parameters) if parameter.is_long]
-    unlimited = [i for i in long if parameters[i].declared == _UNLIMITED]
-    if unlimited:
-        wide = [row for row in rows if any(_units(row[i]) > parameters[i].most for i in unlimited)]
-        if wide:
-            rows = [row for row in rows if all(_units(row[i]) <= parameters[i].most for i in unlimited)]
-            yield from _wide_arrays(wide, parameters, long)
-    if not rows:
-        return
     sizes, row_bytes = _sizes(rows, parameters, long)
     step = max(1, ARRAY_BYTES // row_bytes)
     for first in range(0, len(rows), step):
         yield sizes, rows[first : first + step]
-
-
-def _wide_arrays(
-    rows: Sequence[tuple[Any, ...]], parameters: Sequence[_Parameter], long: Sequence[int]
-) -> Iterator[tuple[list[Size], Sequence[tuple[Any, ...]]]]:
-    """Cut rows by the length of their values: of these the driver holds a copy as it sends them."""
-    first = 0
-    held = 0
-    for last, row in enumerate(rows):
-        held += 2 * sum(_units(row[i]) for i in long)
-        if held >= ARRAY_BYTES or last == len(rows) - 1:
-            chunk = rows[first : last + 1]
-            yield _sizes(chunk, parameters, long)[0], chunk
-            first, held = last + 1, 0
 
 
 def _sizes(
