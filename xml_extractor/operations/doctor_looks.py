@@ -39,9 +39,10 @@ _OWN_TRIPS: Final = 4
 class _Lost(Exception):
     """The connection is gone, and with it the rest of what was to be looked at."""
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: Finding, exit_code: ExitCode) -> None:
         super().__init__(finding.text)
         self.finding = finding
+        self.exit_code = exit_code
 
 
 class Looker:
@@ -69,7 +70,7 @@ class Looker:
                     session.close()
         except _Lost as lost:
             self.found.append(lost.finding)
-            failure = self.failure
+            failure = lost.exit_code
         return failure
 
     def connect(self) -> Session | None:
@@ -89,11 +90,13 @@ class Looker:
             if absent is not None:
                 self.found.append(absent)
                 return None
+            if isinstance(error, LoaderError):
+                raise _Lost(Finding(Health.PROBLEM, "connection", text), error.exit_code) from error
             cure = (
-                f"correct --{self.name} and its password, or see to it that the server is running and can be "
-                "reached from here"
+                f"correct --{self.name} and its password, or see to it that the server is running and "
+                "can be reached from here"
             )
-            raise _Lost(Finding(Health.PROBLEM, "connection", text, cure)) from error
+            raise _Lost(Finding(Health.PROBLEM, "connection", text, cure), self.failure) from error
         milliseconds = (time.perf_counter() - started) * 1000
         self.add(Health.GOOD, "connection", f"connected in {milliseconds:,.0f} ms")
         return session
@@ -122,7 +125,7 @@ class Looker:
             fault = self.engine.classify(error)
             if fault.kind is FaultKind.DISCONNECTED:
                 cure = "see to it that the server stays up and reachable, and look again"
-                raise _Lost(Finding(Health.PROBLEM, subject, fault.message, cure)) from error
+                raise _Lost(Finding(Health.PROBLEM, subject, fault.message, cure), self.failure) from error
             self.add(
                 Health.PROBLEM, subject, f"could not be looked at: {fault.message}",
                 "mend the cause, and look again",

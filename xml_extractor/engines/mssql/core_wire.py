@@ -103,6 +103,7 @@ class CoreWire(Wire):
             if name.lower() in _KEYWORDS:
                 context[_KEYWORDS[name.lower()]] = value
         wire = cls(_guarded(lambda: mssql_py_core.PyCoreConnection(context)))
+        wire.driver = "mssql_py_core, of mssql-python"
         program = application.encode("ascii", "replace")[:128]
         wire.run(f"SET CONTEXT_INFO 0x{program.hex()}")
         return wire

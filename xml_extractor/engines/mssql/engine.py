@@ -221,6 +221,11 @@ class MssqlEngine(Engine):
         """The way in that was settled on."""
         return None if self.choice is None else self.choice.path
 
+    @property
+    def insert_path_reason(self) -> str | None:
+        """Why that one."""
+        return None if self.choice is None else self.choice.reason
+
     def encoder(self, plan: Plan) -> RowEncoder:
         """Return the encoder of the insert path."""
         return path_choice.encoder(self.choice or UNSETTLED, plan)

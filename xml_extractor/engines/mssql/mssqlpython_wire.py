@@ -42,6 +42,7 @@ class MssqlPythonWire(DbapiWire):
         try:
             connection.timeout = math.ceil(statement_seconds)
             wire = cls(connection)
+            wire.driver = f"mssql-python {module.__version__}"
             wire.execute(f"SET CONTEXT_INFO 0x{application.encode('ascii', 'replace')[:128].hex()}")
         except BaseException:
             with contextlib.suppress(Exception):

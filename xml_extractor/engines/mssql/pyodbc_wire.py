@@ -101,7 +101,12 @@ class PyodbcWire(DbapiWire):
         except BaseException:
             connection.close()
             raise
-        return cls(connection, pyodbc.BinaryNull)
+        wire = cls(connection, pyodbc.BinaryNull)
+        library, version = (
+            connection.getinfo(what) for what in (pyodbc.SQL_DRIVER_NAME, pyodbc.SQL_DRIVER_VER)
+        )
+        wire.driver = f"pyodbc {pyodbc.version}, {library} {version}"
+        return wire
 
     def _bind(self, values: Sequence[Any]) -> Sequence[Any]:
         # Of None pyodbc would have the server say what type it should be.

@@ -97,6 +97,7 @@ class MssqlSession(Session):
         self._driver = DriverThread(application)
         try:
             self._wire = self._driver.open(connect, options.limits.connect_seconds + GRACE_SECONDS)
+            self.driver = self._wire.driver
             self._prepare()
         except BaseException:
             self._driver.close()

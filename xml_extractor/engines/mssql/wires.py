@@ -41,6 +41,8 @@ class Wire(ABC):
     ``bytes``.  Errors come as the driver raised them.
     """
 
+    driver: str = ""
+    """The driver's name and version."""
     asked_at: float = 0.0
     """When the latest request was sent, on ``time.monotonic()``'s clock."""
     _round_trips: int = 0
