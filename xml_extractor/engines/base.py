@@ -321,13 +321,14 @@ class Engine(ABC):
     def encoder(self, plan: Plan) -> RowEncoder:
         """Return the encoder for this engine's :meth:`Session.write_rows`."""
 
+    @abstractmethod
     def examine_source(self, session: Session, source: SourcePlan) -> Iterator[Finding]:
         """Look at a database as a source, for ``doctor``: server, permissions, settings, the table's key.
 
         What cannot be looked at is a finding, not an exception; only a lost connection is raised.
         """
-        return iter(())
 
+    @abstractmethod
     def examine_target(
         self, session: Session, plan: Plan, tables: Sequence[TableSpec], batch: BatchEstimate | None = None
     ) -> Iterator[Finding]:
@@ -337,7 +338,6 @@ class Engine(ABC):
             tables: all that a load writes to, the loader's own tables among them.
             batch: what a batch will bring; None = not known.
         """
-        return iter(())
 
     def grant_statements(self, privileges: Privileges) -> list[str]:
         """Return the script that gives a user just these privileges; empty where users have none."""
