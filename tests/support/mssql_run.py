@@ -106,6 +106,8 @@ class SqlServerRun:
             output["sqlserver_not_run"] = self._not_run
 
     def pytest_unconfigure(self) -> None:
+        if self._server is not None:
+            self._server.close()
         self._source.close()
 
     # ------------------------------------------------------------------ what the run says

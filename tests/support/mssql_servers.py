@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -33,6 +34,26 @@ ENVIRONMENT = "XML_EXTRACTOR_TEST_MSSQL_URL"
 IMAGE = "mcr.microsoft.com/mssql/server:2022-latest"
 CONNECT_SECONDS = 15
 DROP_SECONDS = 20.0
+
+_OBJECTS = (
+    "SELECT RTRIM(type), SCHEMA_NAME(schema_id), name, COALESCE(OBJECT_NAME(parent_object_id), '') "
+    "FROM sys.objects WHERE type IN ('F', 'V', 'U', 'P', 'FN', 'IF', 'TF', 'SN', 'SO') AND is_ms_shipped = 0"
+)
+_DROPS = {
+    "F": "ALTER TABLE [{0}].[{2}] DROP CONSTRAINT [{1}]",
+    "V": "DROP VIEW [{0}].[{1}]",
+    "U": "DROP TABLE [{0}].[{1}]",
+    "P": "DROP PROCEDURE [{0}].[{1}]",
+    **dict.fromkeys(("FN", "IF", "TF"), "DROP FUNCTION [{0}].[{1}]"),
+}
+_SCHEMAS = "SELECT name FROM sys.schemas WHERE name NOT IN ('dbo', 'guest', 'sys', 'information_schema')"
+
+_emptied: list[str] = []
+"""Databases of this process that are as good as new."""
+
+_ADMINISTERING = threading.Lock()
+_administrators: dict[str, pyodbc.Connection] = {}
+"""One connection a process and server, kept open: most tests need but two statements of it."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +83,29 @@ class MssqlServer:
         Args:
             options: what follows the name in CREATE DATABASE, such as ``COLLATE Latin1_General_BIN2``.
         """
-        name = f"test_{uuid.uuid4().hex[:16]}"
-        self._create(name, options)
+        again = (
+            self.is_babelfish and not options
+        )  # where a new database and the first look at it cost seconds
+        if again and _emptied:
+            name = _emptied.pop()
+        else:
+            name = f"test_{uuid.uuid4().hex[:16]}"
+            self._create(name, options)
         try:
             yield self.url_of(name)
         finally:
-            self._drop(name)
+            if again and self._empty(name):
+                _emptied.append(name)
+            else:
+                self._drop(name)
+
+    def close(self) -> None:
+        """Drop what this process has kept."""
+        while _emptied:
+            self._drop(_emptied.pop())
+        for connection in _administrators.values():
+            connection.close()
+        _administrators.clear()
 
     def connect(self, url: str | None = None, *, autocommit: bool = True) -> pyodbc.Connection:
         """A connection of the tests' own, past the product's sessions; by default to the server's URL."""
@@ -79,9 +117,18 @@ class MssqlServer:
 
     def administer(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run one statement as the login of the server's URL; return its rows, if it has any."""
-        with contextlib.closing(self.connect()) as connection:
-            cursor = connection.execute(sql, *parameters)
-            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+        with _ADMINISTERING:
+            connection = _administrators.get(self.url)
+            if connection is None:
+                connection = _administrators[self.url] = self.connect()
+            try:
+                cursor = connection.execute(sql, *parameters)
+                return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+            except BaseException:
+                # It may have been cut, or killed by a test.
+                del _administrators[self.url]
+                connection.close()
+                raise
 
     def sessions(self, database: str) -> list[int]:
         """The ids of all sessions that are in a database."""
@@ -116,22 +163,41 @@ class MssqlServer:
                     raise
                 time.sleep(random.uniform(0.1, 0.5))
 
+    def _empty(self, name: str) -> bool:
+        """Drop all that is in a database; whether it is as good as new afterwards."""
+        import pyodbc
+
+        for session in self.sessions(name):
+            self.kill(session)
+        try:
+            with contextlib.closing(self.connect(self.url_of(name))) as connection:
+                found = [tuple(map(str, row)) for row in connection.execute(_OBJECTS).fetchall()]
+                if {kind for kind, *_ in found} - _DROPS.keys():
+                    return False
+                for kind, *names in sorted(found, key=lambda row: list(_DROPS).index(row[0])):
+                    connection.execute(_DROPS[kind].format(*(name.replace("]", "]]") for name in names)))
+                for (schema,) in connection.execute(_SCHEMAS).fetchall():
+                    connection.execute(f"DROP SCHEMA [{schema.replace(']', ']]')}]")
+        except pyodbc.Error:
+            return False
+        return True
+
     def _drop(self, name: str) -> None:
         import pyodbc
 
         deadline = time.monotonic() + DROP_SECONDS
         while True:
             try:
-                if self.is_babelfish:
-                    for session in self.sessions(name):
-                        self.kill(session)
-                else:
+                if not self.is_babelfish:
                     self.administer(f"ALTER DATABASE [{name}] SET SINGLE_USER WITH ROLLBACK IMMEDIATE")
                 self.administer(f"DROP DATABASE [{name}]")
                 return
             except pyodbc.Error:
                 if time.monotonic() > deadline:
                     raise
+                if self.is_babelfish:
+                    for session in self.sessions(name):
+                        self.kill(session)
                 time.sleep(0.1)
 
 
