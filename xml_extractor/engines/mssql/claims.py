@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from xml_extractor.contract.types import Family, SqlType
+from xml_extractor.contract.types import SqlType
 from xml_extractor.engines.checks import ExistingColumn, ExistingTable
+from xml_extractor.engines.mssql.catalogue import KeyColumn, own_type
 from xml_extractor.engines.mssql.given import (
     Given,
     as_json,
@@ -22,14 +23,12 @@ from xml_extractor.engines.mssql.given import (
     comparable,
     key_list_condition,
     key_lists,
-    key_of,
-    own_type,
     value_type,
 )
 from xml_extractor.engines.mssql.names import quote_identifier
-from xml_extractor.engines.mssql.openjson import ESCAPES, HEXADECIMAL, openjson_gaps
+from xml_extractor.engines.mssql.openjson import ESCAPES, LONG_TEXTS, openjson_gaps
 from xml_extractor.engines.mssql.path_choice import openjson_problem
-from xml_extractor.engines.mssql.wires import Queryable
+from xml_extractor.engines.mssql.wires import MOST_CHARACTERS, Queryable
 from xml_extractor.errors import TargetError
 
 Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
@@ -52,10 +51,14 @@ class Json:
             return cls(is_there=False)
         return cls(is_there=True, gaps=openjson_gaps(session))
 
-    def serves(self, kinds: Sequence[SqlType]) -> bool:
-        """Whether values of these types arrive as they were sent; texts with escapes apart."""
-        has_binary = any(kind.family is Family.BINARY for kind in kinds)
-        return self.is_there and not (HEXADECIMAL in self.gaps and has_binary)
+    def serves(self, rows: Sequence[Sequence[Any]], given: Sequence[Given]) -> bool:
+        """Whether rows, and the JSON that was made of them, arrive as they were sent."""
+        # In JSON a backslash begins an escape, whatever it stands before.
+        if ESCAPES in self.gaps and any("\\" in part.parameters[-1] for part in given):
+            return False
+        return LONG_TEXTS not in self.gaps or all(
+            not isinstance(value, str) or len(value) <= MOST_CHARACTERS for row in rows for value in row
+        )
 
 
 class Claims:
@@ -79,7 +82,7 @@ class Claims:
             TargetError: the key column holds other values than it was given.
         """
         found = [column_of(self._existing, name) for name in columns]
-        key, quoted = key_of(found[0]), quote_identifier(found[0].name)
+        key, quoted = KeyColumn.of(found[0]), quote_identifier(found[0].name)
         names = ", ".join(quote_identifier(column.name) for column in found)
         values = ", ".join(f"c{i}" for i in range(len(found)))
         collate = f" COLLATE {key.collation}" if key.collation is not None else ""
@@ -88,7 +91,7 @@ class Claims:
             # Into a table variable, as a table with triggers allows no other OUTPUT; TOP, because without it
             # a derived table has no order.
             sql = (
-                f"DECLARE @new TABLE (k {own_type(found[0])}{collate});\n"
+                f"{given.before}DECLARE @new TABLE (k {own_type(found[0])}{collate});\n"
                 f"INSERT INTO {self._table} ({names}) OUTPUT inserted.{quoted} INTO @new\n"
                 f"SELECT {values}\n"
                 f"FROM (SELECT TOP (2147483647) {values} FROM {given.sql} ORDER BY c0) AS sorted\n"
@@ -108,27 +111,30 @@ class Claims:
     def existing(self, columns: Sequence[str], key_column: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return ``columns`` of the rows with these keys."""
         column = column_of(self._existing, key_column)
-        key, kind = key_of(column), value_type(column)
-        names = ", ".join(quote_identifier(column_of(self._existing, name).name) for name in columns)
-        select = f"SELECT {names} FROM {self._table} WHERE "
+        key, kind = KeyColumn.of(column), value_type(column)
+        quoted = [quote_identifier(column_of(self._existing, name).name) for name in columns]
+        names = ", ".join(f"present.{name}" for name in quoted)
+        select = f"SELECT {names} FROM {self._table} AS present"
         found: list[tuple[Any, ...]] = []
-        if self._json.serves([kind]):
+        if self._json.is_there:
             for first in range(0, len(keys), KEYS_AT_ONCE):
                 rows = [(value,) for value in keys[first : first + KEYS_AT_ONCE]]
                 for given in self._given([kind], rows):
-                    wanted = f"SELECT {comparable(key, 'given.c0')} FROM {given.sql}"
-                    sql = f"{select}{quote_identifier(key.name)} IN ({wanted})"
+                    wanted = f"SELECT DISTINCT {comparable(key, 'given.c0')} AS k FROM {given.sql}"
+                    sql = (
+                        f"{given.before}{select} JOIN ({wanted}) AS wanted "
+                        f"ON present.{quote_identifier(key.name)} = wanted.k"
+                    )
                     found += self._query(sql, given.parameters)
             return found
         for chunk in key_lists(keys):
-            found += self._query(select + key_list_condition(key, len(chunk)), chunk)
+            found += self._query(f"{select} WHERE {key_list_condition(key, len(chunk))}", chunk)
         return found
 
     def _given(self, kinds: Sequence[SqlType], rows: Sequence[Sequence[Any]]) -> Iterator[Given]:
-        if self._json.serves(kinds):
+        if self._json.is_there:
             given = list(as_json(kinds, rows))
-            # In JSON a backslash begins an escape, whatever it stands before.
-            if ESCAPES not in self._json.gaps or not any("\\" in g.parameters[0] for g in given):
+            if self._json.serves(rows, given):
                 return iter(given)
         return as_parameters(kinds, rows)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from xml_extractor.contract.types import Family, SqlType, parse_type
 from xml_extractor.engines.checks import ExistingColumn, ExistingTable
-from xml_extractor.engines.mssql.catalogue import KeyColumn
+from xml_extractor.engines.mssql.catalogue import KeyColumn, own_type
 from xml_extractor.engines.mssql.encoders import fragment
 from xml_extractor.engines.mssql.names import quote_identifier
 from xml_extractor.engines.mssql.types import column_type, from_json, json_type, text_form
@@ -30,7 +30,6 @@ LIST_SIZES: Final = (1, 10, 100, 500, MOST_PARAMETERS)
 """Lists of parameters have one of these lengths, so that the server keeps a plan for each and no more."""
 
 _NVARCHAR: Final = 4000
-_INTEGERS: Final = ("tinyint", "smallint", "int", "bigint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,9 @@ class Given:
 
     sql: str
     parameters: tuple[Any, ...]
+    """For ``before`` and then for ``sql``."""
+    before: str = ""
+    """What has to be run before the statement, in the same batch."""
 
 
 def value_type(column: ExistingColumn) -> SqlType:
@@ -71,31 +73,6 @@ def column_of(existing: ExistingTable, name: str) -> ExistingColumn:
     return found
 
 
-def own_type(column: ExistingColumn) -> str:
-    """A column's type as SQL, an alias type's by its base."""
-    kind = column.kind
-    if kind in ("char", "varchar", "nchar", "nvarchar", "binary", "varbinary"):
-        return f"{kind}({'max' if column.size is None else column.size})"
-    if kind == "decimal":
-        return f"decimal({column.size},{column.scale})"
-    if kind in ("time", "datetime2", "datetimeoffset"):
-        return f"{kind}({column.scale})"
-    return kind
-
-
-def key_of(column: ExistingColumn) -> KeyColumn:
-    """What comparing a column with given keys has to know of it."""
-    return KeyColumn(
-        name=column.name,
-        type_sql=own_type(column),
-        collation=column.collation,
-        is_integer=column.kind in _INTEGERS or (column.kind == "decimal" and column.scale == 0),
-        is_guid=column.kind == "uniqueidentifier",
-        nullable=column.nullable,
-        unique_index=False,
-    )
-
-
 def comparable(key: KeyColumn, given: str) -> str:
     """A given key as SQL, of a type in which it compares with the column as the column's index does.
 
@@ -111,25 +88,57 @@ def comparable(key: KeyColumn, given: str) -> str:
 
 
 def as_json(kinds: Sequence[SqlType], rows: Sequence[Sequence[Any]]) -> Iterator[Given]:
-    """Rows as one JSON parameter; more than one only where they are very long."""
-    types = ", ".join(f"c{i} {json_type(kind)} '$[{i}]'" for i, kind in enumerate(kinds))
-    values = ", ".join(f"{from_json(kind, f'c{i}')} AS c{i}" for i, kind in enumerate(kinds))
-    sql = f"(SELECT {values} FROM OPENJSON(?) WITH ({types})) AS given"
+    """Rows as one JSON parameter; more than one only where they are very long.
+
+    JSON has no bytes: binary values travel side by side in a parameter of their own, and the JSON says where
+    each begins and how long it is.
+    """
+    types, values = [], []
+    position = 0
+    for i, kind in enumerate(kinds):
+        if kind.family is Family.BINARY:
+            types += [f"c{i} bigint '$[{position}]'", f"n{i} bigint '$[{position + 1}]'"]
+            values.append(f"CAST(SUBSTRING(@bytes, c{i}, n{i}) AS {column_type(kind)}) AS c{i}")
+            position += 2
+        else:
+            types.append(f"c{i} {json_type(kind)} '$[{position}]'")
+            values.append(f"{from_json(kind, f'c{i}')} AS c{i}")
+            position += 1
+    sql = f"(SELECT {', '.join(values)} FROM OPENJSON(?) WITH ({', '.join(types)})) AS given"
     forms = [text_form(kind) for kind in kinds]
-    chunk: list[list[Any]] = []
-    characters = 0
-    for row in rows:
-        sent = [
-            form(v) if form is not None and v is not None else v for form, v in zip(forms, row, strict=True)
-        ]
-        length = _characters(sent)
-        if chunk and characters + length > REQUEST_CHARACTERS:
-            yield Given(sql, (f"[{fragment(chunk)}]",))
-            chunk, characters = [], 0
-        chunk.append(sent)
+    has_binary = any(kind.family is Family.BINARY for kind in kinds)
+    for chunk in _chunks(rows):
+        sent, pieces, end = [], [], 0
+        for row in chunk:
+            line: list[Any] = []
+            for kind, form, value in zip(kinds, forms, row, strict=True):
+                if kind.family is not Family.BINARY:
+                    line.append(form(value) if form is not None and value is not None else value)
+                elif value is None:
+                    line += (None, None)
+                else:
+                    line += (end + 1, len(value))
+                    pieces.append(value)
+                    end += len(value)
+            sent.append(line)
+        text = f"[{fragment(sent)}]"
+        if has_binary:
+            yield Given(sql, (b"".join(pieces), text), "DECLARE @bytes varbinary(max) = ?;\n")
+        else:
+            yield Given(sql, (text,))
+
+
+def _chunks(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
+    """Rows in parts that are not much longer than a request should be."""
+    first = characters = 0
+    for last, row in enumerate(rows):
+        length = _characters(row)
+        if last > first and characters + length > REQUEST_CHARACTERS:
+            yield rows[first:last]
+            first, characters = last, 0
         characters += length
-    if chunk:
-        yield Given(sql, (f"[{fragment(chunk)}]",))
+    if first < len(rows):
+        yield rows[first:]
 
 
 def as_parameters(kinds: Sequence[SqlType], rows: Sequence[Sequence[Any]]) -> Iterator[Given]:

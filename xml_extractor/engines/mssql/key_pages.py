@@ -13,7 +13,7 @@ from typing import Any, Final
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.engines.checks import ExistingTable
 from xml_extractor.engines.mssql.catalogue import KeyColumn
-from xml_extractor.engines.mssql.given import column_of, comparable, key_list_condition, key_lists, key_of
+from xml_extractor.engines.mssql.given import column_of, comparable, key_list_condition, key_lists
 from xml_extractor.engines.mssql.names import quote_identifier
 from xml_extractor.mapping.records import Key, SourceDocument
 
@@ -35,7 +35,7 @@ class SourceTable:
         found = column_of(existing, source.key)
         self._source = source
         self._table = table
-        self._key: KeyColumn = key_of(found)
+        self._key: KeyColumn = KeyColumn.of(found)
         self._quoted = quote_identifier(found.name)
         self._columns = ", ".join(_selected(existing, name) for name in source.columns)
 
