@@ -9,9 +9,10 @@ would keep a plan for each.
 from __future__ import annotations
 
 import contextlib
+import threading
 from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from xml_extractor.engines.mssql.wires import Size, Wire, declared, plain
@@ -29,6 +30,8 @@ class DbapiWire(Wire):
         self._connection = connection
         self._kept: OrderedDict[str, tuple[str, Any]] = OrderedDict()
         self._running: Any = None
+        self._gate = threading.Lock()
+        """Held while a statement is cancelled: its handle must not be freed under the driver's hands."""
 
     # ---- what differs
 
@@ -83,20 +86,17 @@ class DbapiWire(Wire):
         with contextlib.closing(self._connection.cursor()) as cursor:
             self._as_arrays(cursor)
             cursor.setinputsizes(list(sizes))
-            self._running = cursor
-            try:
+            with self._cancellable(cursor):
                 cursor.executemany(sql, given)
                 while cursor.nextset():
                     pass
-            finally:
-                self._running = None
 
     def cancel(self) -> None:
         """Ask the server to give the present statement up."""
-        cursor = self._running
-        if cursor is not None:
-            with contextlib.suppress(Exception):
-                self._break_off(cursor)
+        with self._gate:
+            if self._running is not None:
+                with contextlib.suppress(Exception):
+                    self._break_off(self._running)
 
     def close(self) -> None:
         """Close the connection; never raises."""
@@ -114,27 +114,35 @@ class DbapiWire(Wire):
         text, cursor = self._kept.pop(sql, (sql, None))
         if cursor is None:
             cursor = self._connection.cursor()
-        self._running = cursor
         try:
-            if parameters:
-                values = [plain(value) for value in parameters]
-                cursor.setinputsizes(list(sizes) or [declared(value) for value in values])
-                cursor.execute(text, self._bind(values))
-            else:
-                cursor.execute(text)
-            result = take(cursor)
+            with self._cancellable(cursor):
+                if parameters:
+                    values = [plain(value) for value in parameters]
+                    cursor.setinputsizes(list(sizes) or [declared(value) for value in values])
+                    cursor.execute(text, self._bind(values))
+                else:
+                    cursor.execute(text)
+                result = take(cursor)
         except BaseException:
             # What was not read, and what was half prepared, goes with the cursor.
             with contextlib.suppress(Exception):
                 cursor.close()
             raise
-        finally:
-            self._running = None
         if parameters:
             self._keep(text, cursor)
         else:
             cursor.close()
         return result
+
+    @contextlib.contextmanager
+    def _cancellable(self, cursor: Any) -> Iterator[None]:
+        """Let :meth:`cancel` reach what runs on a cursor."""
+        self._running = cursor
+        try:
+            yield
+        finally:
+            with self._gate:
+                self._running = None
 
     def _keep(self, sql: str, cursor: Any) -> None:
         self._kept[sql] = (sql, cursor)
