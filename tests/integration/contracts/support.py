@@ -40,16 +40,18 @@ def stage_documents(
     """Write ``app_xml``; ``further`` are more columns with their types, ``values`` what they hold."""
     further = further or {}
     kind = "{name}" if any(isinstance(key, str) for key in documents) else "BIGINT"
-    names = ["app_id", "app_xml", *further]
     declared = [f"app_id {kind} NOT NULL PRIMARY KEY", "app_xml {text}"]
     declared += [f"{name} {type_}" for name, type_ in further.items()]
     execute(url, portable(dialect_of(url), f"CREATE TABLE app_xml ({', '.join(declared)})"))
     session = open_engine(url).connect(write=True, application="tests")
     try:
-        session.execute_many(
-            f"INSERT INTO app_xml ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-            [(key, text, *(values or {}).get(key, ())) for key, text in documents.items()],
-        )
+        for key, text in documents.items():
+            row = {"app_id": key, "app_xml": text}
+            row.update(zip(further, (values or {}).get(key, ()), strict=False))
+            # Of a NULL nobody knows the type, and not every server takes it for any.
+            row = {name: value for name, value in row.items() if value is not None}
+            names, marks = ", ".join(row), ", ".join("?" * len(row))
+            session.execute(f"INSERT INTO app_xml ({names}) VALUES ({marks})", list(row.values()))
     finally:
         session.close()
 
