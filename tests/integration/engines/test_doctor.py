@@ -38,6 +38,9 @@ tables:
       number: {from: $position, type: int}
       text: {from: ".", type: varchar(20)}
 """
+# To look at a whole database takes a hundred queries of the catalogue, which some servers answer slowly.
+pytestmark = pytest.mark.timeout(600)
+
 NOTE = "<Note><word>a</word><word>b</word></Note>"
 
 
