@@ -70,9 +70,9 @@ class DriverThread:
         """
         if self._stopped is not None:
             raise self._stopped
-        started = monotonic()
-        self._tasks.put(function)
         try:
+            started = monotonic()
+            self._tasks.put(function)
             answer = self._answer(started, seconds)
         except BaseException:  # Ctrl-C while waiting: what the call is doing nobody knows any more
             self._stop(Aborted("the session was given up while it waited for the server"))
@@ -124,15 +124,18 @@ class DriverThread:
             answer = self._answers.get(timeout=GRACE_SECONDS)
             if answer is not None and answer[1] is None:
                 return answer
-        if self._stopped is None:
-            self._stop(NoAnswer(f"no answer within {seconds:g} s"))
+        self._leave(NoAnswer(f"no answer within {seconds:g} s"))
         return None
 
     def _stop(self, reason: Exception) -> None:
+        """Give up whatever is being called, and all that might follow."""
+        self._cancel()
+        self._leave(reason)
+
+    def _leave(self, reason: Exception) -> None:
         """Make no more calls; the thread closes the connection when it is done with what it is doing."""
         if self._stopped is None:
             self._stopped = reason
-        self._cancel()
         self._tasks.put(None)
 
     def _cancel(self) -> None:
