@@ -90,12 +90,15 @@ class Arguments:
         return self.converted(index, INT)
 
     def number(self, index: int) -> Expression:
-        """A value as a number: bit and short integers as int, text as float."""
-        type_ = self.values[index].type
-        if type_ is None or type_.name in ("bit", "tinyint", "smallint"):
+        """A value as a number: short integers as int, bit and text as float ("ABS", "ROUND", "SIGN")."""
+        value = self.values[index]
+        type_ = value.type
+        if type_ is None:
             return self.converted(index, INT)
-        if type_.family in NUMERIC:
-            return self.values[index]
+        if type_.name in ("tinyint", "smallint"):
+            return Convert(value, INT)  # not coerce(), which leaves the narrower type to values that fit
+        if type_.family in NUMERIC and type_.family is not Family.BIT:
+            return value
         return self.converted(index, FLOAT)
 
     def moment(self, index: int, text_as: SqlType) -> Expression:
