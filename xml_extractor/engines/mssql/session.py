@@ -198,6 +198,7 @@ class MssqlSession(Session):
         self._writing()
         if self._in_transaction:
             raise FailedTransaction("a transaction is open already")
+        self._learn_json()
         self._run(lambda: self._wire.execute("BEGIN TRANSACTION"))
         self._in_transaction = True
 
@@ -247,10 +248,14 @@ class MssqlSession(Session):
         found = self._claims.get(table)
         if found is None:
             existing = self._existing(table)
-            if self._json is None:
-                self._json = Json.of(self)
-            found = self._claims[table] = Claims(self.query, self._json, self.table(table), existing)
+            found = self._claims[table] = Claims(self.query, self._learn_json(), self.table(table), existing)
         return found
+
+    def _learn_json(self) -> Json:
+        """What OPENJSON is good for here; asked before a transaction, which a refusal would undo."""
+        if self._json is None:
+            self._json = Json.of(self)
+        return self._json
 
     def table_names(self) -> Collection[str]:
         """Return the names of the tables and views in the default schema."""
