@@ -171,11 +171,12 @@ class ExecuteManyWriter(RowWriter):
         before, after = self._identity.before(table), self._identity.after(table)
         if before:
             wire.execute(" ".join(before))
-        chunks = (
-            _arrays(rows, statement.parameters) if self._fast else [(_declared(statement.parameters), rows)]
-        )
-        for sizes, chunk in chunks:
-            wire.execute_many(statement.sql, chunk, sizes=sizes, fast=self._fast)
+        narrow, wide = _by_width(rows, statement.parameters) if self._fast else ((), rows)
+        if narrow:
+            for sizes, array in _arrays(narrow, statement.parameters):
+                wire.execute_many(statement.sql, array, sizes=sizes, fast=True)
+        if wide:
+            wire.execute_many(statement.sql, wide, sizes=_declared(statement.parameters))
         if after:
             wire.execute(" ".join(after))
         return len(rows)
