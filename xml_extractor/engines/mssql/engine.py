@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from xml_extractor.contract.plan import Plan, SourcePlan
+from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import SqlType
 from xml_extractor.engines.base import (
     BatchEstimate,
@@ -167,12 +167,12 @@ class MssqlEngine(Engine):
         """
         from xml_extractor.engines.mssql import catalogue
 
-        keep_identity = frozenset(
-            table.name
-            for table in plan.tables
-            if {table.columns[i].name for i in written_columns(table)}
-            & catalogue.identity_columns(session, table.name, self.options.schema)
-        )
+        def writes_identity(table: Table) -> bool:
+            identity = catalogue.identity_columns(session, table.name, self.options.schema)
+            written = {table.columns[i].name.lower() for i in written_columns(table)}
+            return any(name.lower() in written for name in identity)
+
+        keep_identity = frozenset(table.name for table in plan.tables if writes_identity(table))
         choice = path_choice.settle(
             session,
             plan,
