@@ -69,7 +69,7 @@ class DbapiWire(Wire):
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement and return the number of rows it touched, 0 where that has no meaning."""
 
-        return self._run(sql, parameters, _count)
+        return self._run(sql, parameters, self._count)
 
     def execute_many(
         self, sql: str, rows: Iterable[Sequence[Any]], *, sizes: Sequence[Size] = (), fast: bool = False
@@ -77,7 +77,7 @@ class DbapiWire(Wire):
         """Run one statement once per row of parameters."""
         if not fast:
             for row in rows:
-                self._run(sql, row, _count, sizes)
+                self._run(sql, row, self._count, sizes)
             return
         given = list(rows)
         if not given:
@@ -144,20 +144,24 @@ class DbapiWire(Wire):
             with self._gate:
                 self._running = None
 
+    def _count(self, cursor: Any) -> int:
+        """Read all results and return the number of rows touched."""
+        touched = 0
+        while True:
+            # What triggers touched is told first, the statement's own count last.
+            if not cursor.description and (count := self._touched(cursor)) >= 0:
+                touched = count
+            if not cursor.nextset():
+                return touched
+
+    def _touched(self, cursor: Any) -> int:
+        """The count of rows of the present result; negative = it has none."""
+        count: int = cursor.rowcount
+        return count
+
     def _keep(self, sql: str, cursor: Any) -> None:
         self._kept[sql] = (sql, cursor)
         if len(self._kept) > KEPT_STATEMENTS:
             _, (_, oldest) = self._kept.popitem(last=False)
             self.round_trips += 1
             oldest.close()
-
-
-def _count(cursor: Any) -> int:
-    """Read all results and return the number of rows touched."""
-    touched = 0
-    while True:
-        # What triggers touched is told first, the statement's own count last.
-        if not cursor.description and cursor.rowcount >= 0:
-            touched = cursor.rowcount
-        if not cursor.nextset():
-            return touched

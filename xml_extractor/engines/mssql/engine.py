@@ -22,7 +22,7 @@ from xml_extractor.engines.base import (
 from xml_extractor.engines.encoding import written_columns
 from xml_extractor.engines.mssql import connection, ddl, errors, names, path_choice
 from xml_extractor.engines.mssql.connection import ConnectionSettings
-from xml_extractor.engines.mssql.insert_paths import BULKCOPY, INSERT_PATHS
+from xml_extractor.engines.mssql.insert_paths import BULKCOPY, INSERT_PATHS, RowWriter
 from xml_extractor.engines.mssql.path_choice import UNSETTLED, PathChoice
 from xml_extractor.engines.mssql.wires import Wire
 
@@ -67,12 +67,15 @@ class MssqlEngine(Engine):
                 return self._core_wire(application)
             return self._driver_wire(application, write=write)
 
+        def row_writer(gaps: frozenset[str]) -> RowWriter:
+            return path_choice.row_writer(self.choice or replace(UNSETTLED, gaps=gaps), self.options)
+
         return MssqlSession(
             wire,
             application=application,
             write=write,
             options=self.options,
-            writer=path_choice.row_writer(self.choice or UNSETTLED, self.options),
+            row_writer=row_writer,
             classify=self.classify,
         )
 

@@ -6,6 +6,7 @@ It gives temporals as Python's own types: of a seventh digit of a second it keep
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -55,6 +56,16 @@ class MssqlPythonWire(DbapiWire):
 
     def _fetched(self, cursor: Any) -> list[tuple[Any, ...]]:
         return [tuple(map(canonical, row)) for row in cursor.fetchall()]
+
+    def _touched(self, cursor: Any) -> int:
+        # The cursor keeps the first result's count; the driver beneath knows the present one's.  That is not
+        # documented: where it is gone, the first one has to do, which is another's only after a trigger.
+        try:
+            bindings: Any = importlib.import_module("mssql_python.ddbc_bindings")
+            count: int = bindings.DDBCSQLRowCount(cursor.hstmt)
+        except (ImportError, AttributeError):
+            return super()._touched(cursor)
+        return count
 
     def _as_arrays(self, cursor: Any) -> None:
         """It always does."""

@@ -69,7 +69,8 @@ class MssqlSession(Session):
     Args:
         connect: opens the connection; called in the thread that is going to use it.
         write: whether anything may be written.
-        writer: what :meth:`write_tables` writes by.
+        row_writer: makes what :meth:`write_tables` writes by, out of what this server's OPENJSON does not
+            keep (:func:`.openjson.openjson_gaps`).
         classify: :meth:`Engine.classify`.
     """
 
@@ -80,12 +81,13 @@ class MssqlSession(Session):
         application: str,
         write: bool,
         options: EngineOptions,
-        writer: RowWriter,
+        row_writer: Callable[[frozenset[str]], RowWriter],
         classify: Callable[[BaseException], Fault],
     ) -> None:
         self._options = options
         self._write = write
-        self._writer = writer
+        self._row_writer = row_writer
+        self._writer: RowWriter | None = None
         self._classify = classify
         self._in_transaction = False
         self._failed = False
@@ -332,4 +334,7 @@ class MssqlSession(Session):
     def write_tables(self, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
         """Insert the encoded rows of several tables, parents first, by the insert path."""
         self._writing()
-        return self._run(lambda: self._writer.write_tables(self._wire, tables))
+        writer = self._writer
+        if writer is None:
+            writer = self._writer = self._row_writer(self._learn_json().gaps)
+        return self._run(lambda: writer.write_tables(self._wire, tables))

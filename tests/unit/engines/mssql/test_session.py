@@ -112,7 +112,7 @@ def connect(wire: ScriptedWire) -> Iterator[Callable[..., MssqlSession]]:
             application="test",
             write=write,
             options=EngineOptions(**options),
-            writer=CountingWriter(),
+            row_writer=lambda gaps: CountingWriter(),
             classify=fault_of,
         )
         sessions.append(session)
