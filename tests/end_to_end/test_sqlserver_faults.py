@@ -193,6 +193,24 @@ def test_connections_cut_again_and_again_cost_nothing(
 
 
 @pytest.mark.usefixtures("prepared")
+def test_cut_while_arrays_of_parameters_are_sent(
+    proxied: tuple[TcpProxy, str], mssql_url: str, start: Start, undisturbed: tuple[Tables, dict[str, str]]
+) -> None:
+    """A program of its own, as pyodbc keeps other threads from running while it has parameters described:
+    a proxy in the same process would never get to pass that on."""
+    proxy, url = proxied
+    traps = [
+        proxy.cut_at("n 155"),
+        proxy.cut_at("COMMIT TRANSACTION", Moment.DURING, passes=1),
+        proxy.cut_at("COMMIT TRANSACTION", Moment.ANSWERED, passes=3),
+    ]
+    program = start(url, "--insert-path", "fast-executemany", "--retry-seconds", 60)
+    assert program.wait() == 3, program.errors
+    assert [trap.count for trap in traps] == [1, 1, 1]
+    expect_whole(mssql_url, NOTES, undisturbed)
+
+
+@pytest.mark.usefixtures("prepared")
 def test_a_target_that_goes_away_ends_the_run_in_time(
     proxied: tuple[TcpProxy, str], mssql_url: str, sql: pyodbc.Connection, start: Start,
     undisturbed: tuple[Tables, dict[str, str]],
@@ -252,7 +270,7 @@ def test_killed_in_mid_load_then_resumed(
 def in_the_way(mssql: MssqlServer, mssql_url: str, prepared: None) -> Iterator[pyodbc.Connection]:
     """A transaction of somebody else's that holds the row of a document in the middle."""
     with contextlib.closing(mssql.connect(mssql_url, autocommit=False)) as rival:
-        rival.execute("INSERT INTO note (id, text) VALUES (150, 'in the way')")
+        rival.execute("INSERT INTO note (id, text) VALUES (151, 'in the way')")
         yield rival
         rival.rollback()
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import multiprocessing
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.managers import BaseManager, NamespaceProxy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,7 +66,8 @@ JSON = Way(OPENJSON, "pyodbc")
 HELD = Way(BULKCOPY, "core", by_json=True)
 COPY = Way(BULKCOPY, "core")
 CONNECTIONS = [JSON, Way(OPENJSON, "mssqlpython"), HELD]
-WAYS = [*CONNECTIONS, Way(FAST_EXECUTEMANY, "pyodbc"), COPY]
+FAST = Way(FAST_EXECUTEMANY, "pyodbc")
+WAYS = [*CONNECTIONS, FAST, COPY]
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +116,54 @@ def sql(mssql: MssqlServer, database: str) -> Iterator[pyodbc.Connection]:
         yield connection
 
 
+class FarTrap(NamespaceProxy):
+    """A trap in another process; what it counts can be read."""
+
+    _exposed_ = ("__getattribute__",)
+
+
+class FarProxy(NamespaceProxy):
+    """A TCP proxy in another process."""
+
+    _exposed_ = ("__getattribute__", "cut_at", "stall_at", "close")
+
+    def cut_at(self, *arguments: Any, **more: Any) -> Any:
+        return self._callmethod("cut_at", arguments, more)
+
+    def stall_at(self, *arguments: Any, **more: Any) -> Any:
+        return self._callmethod("stall_at", arguments, more)
+
+    def close(self) -> None:
+        self._callmethod("close")
+
+
+class Proxies(BaseManager):
+    """The process in which they run."""
+
+
+Proxies.register("trap", proxytype=FarTrap, create_method=False)
+Proxies.register("proxy", TcpProxy, FarProxy, method_to_typeid={"cut_at": "trap", "stall_at": "trap"})
+
+FAR = pytest.mark.parametrize("proxy", ["far"], indirect=True)
+"""A proxy in a process of its own: bulk copy, and pyodbc while it has parameters described, keep all other
+threads of their process from running, so that a proxy among these would never pass anything on."""
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Proxies]:
+    with Proxies(ctx=multiprocessing.get_context("spawn")) as manager:
+        yield manager
+
+
 @pytest.fixture
-def proxy(database: str) -> Iterator[TcpProxy]:
+def proxy(database: str, request: pytest.FixtureRequest) -> Iterator[TcpProxy]:
+    """A proxy before the server."""
     place = make_url(database)
     assert place.host is not None
-    with contextlib.closing(TcpProxy(place.host, place.port or 1433)) as proxy:
+    make_proxy = TcpProxy
+    if getattr(request, "param", "near") == "far":
+        make_proxy = request.getfixturevalue("elsewhere").proxy
+    with contextlib.closing(make_proxy(place.host, place.port or 1433)) as proxy:
         yield proxy
 
 
@@ -231,6 +277,7 @@ def gone_afterwards(bound_seconds: float = 30) -> Iterator[None]:
 # ---------------------------------------------------------------------------------------- connections cut
 
 
+@FAR
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_cut_at_the_commit(
     way: Way, proxy: TcpProxy, through: Through, writing: Writing, sql: pyodbc.Connection, first_key: int
@@ -249,7 +296,8 @@ def test_cut_at_the_commit(
     expect_once(sql, first_key, range(first_key, first_key + 60))
 
 
-@pytest.mark.parametrize("way", [JSON, HELD, Way(FAST_EXECUTEMANY, "pyodbc"), COPY], ids=str)
+@FAR
+@pytest.mark.parametrize("way", [JSON, HELD, FAST, COPY], ids=str)
 def test_cut_in_the_middle_of_what_is_written(
     way: Way, proxy: TcpProxy, through: Through, writing: Writing, sql: pyodbc.Connection, first_key: int
 ) -> None:
@@ -266,6 +314,7 @@ def test_cut_in_the_middle_of_what_is_written(
     expect_once(sql, first_key, keys, contacts=30)
 
 
+@FAR
 def test_what_was_copied_before_a_failure_is_not_there(
     proxy: TcpProxy, through: Through, writing: Writing, sql: pyodbc.Connection, first_key: int
 ) -> None:
@@ -378,6 +427,28 @@ def test_a_server_that_stalls_for_good_is_not_waited_for(way: Way, proxy: TcpPro
         session.close()
         assert time.monotonic() - started < 3
         proxy.close()
+
+
+@FAR
+def test_a_copy_that_stalls_is_given_up(
+    proxy: TcpProxy, through: Through, writing: Writing, sql: pyodbc.Connection, first_key: int
+) -> None:
+    """Nothing else of the process runs while the library copies; its own time limit ends that."""
+    engine = through(COPY, SHORT)
+    writer = writing(engine, retry_seconds=0)
+    trap = proxy.stall_at("INSERT BULK")
+    started = time.monotonic()
+    with pytest.raises(TargetError, match="--retry-seconds"):
+        writer.commit_batch(make(engine, range(first_key, first_key + 5)))
+    took = time.monotonic() - started
+    assert trap.count == 1
+    # Connecting, the ledger and the two tables' descriptions come first.
+    assert took < 30 + SHORT.statement_seconds + 10
+    started = time.monotonic()
+    writer.close()
+    assert time.monotonic() - started < SHORT.statement_seconds + 3
+    proxy.close()
+    expect_once(sql, first_key, [])
 
 
 @pytest.mark.parametrize("way", CONNECTIONS, ids=str)
