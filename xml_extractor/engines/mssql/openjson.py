@@ -16,7 +16,7 @@ from xml_extractor.engines.encoding import written_columns
 from xml_extractor.engines.mssql.encoders import Unstorable, fragment, fragment_rows, storable
 from xml_extractor.engines.mssql.insert_paths import LOCK_ESCALATION_ROWS, RowWriter
 from xml_extractor.engines.mssql.names import quote_identifier, quote_table
-from xml_extractor.engines.mssql.rowwise import ExecuteManyWriter, IdentityInsert
+from xml_extractor.engines.mssql.rowwise import IdentityInsert, ValuesWriter
 from xml_extractor.engines.mssql.types import from_json, json_type
 from xml_extractor.engines.mssql.wires import MOST_CHARACTERS, Queryable, Wire, utf16_length
 from xml_extractor.errors import TargetError
@@ -83,7 +83,7 @@ class OpenJsonWriter(RowWriter):
         self._identity = IdentityInsert(schema, keep_identity)
         self._most_rows = LOCK_ESCALATION_ROWS if avoid_lock_escalation else None
         self._gaps = frozenset(gaps)
-        self._by_parameters = ExecuteManyWriter(schema, keep_identity=keep_identity, fast=True)
+        self._by_parameters = ValuesWriter(schema, keep_identity=keep_identity)
         self._inserts: dict[str, str] = {}
         self._requests: dict[tuple[str, ...], str] = {}
 

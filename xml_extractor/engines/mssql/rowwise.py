@@ -1,4 +1,4 @@
-"""Rows as parameters: one INSERT a row, sent one by one or as arrays.
+"""Rows as parameters: one INSERT a row, sent one by one or as arrays, or many rows an INSERT.
 
 Two things are known of arrays, and both are guarded against by the statement itself:
 
@@ -10,6 +10,7 @@ Two things are known of arrays, and both are guarded against by the statement it
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,12 @@ from xml_extractor.engines.mssql.insert_paths import RowWriter
 from xml_extractor.engines.mssql.names import quote_identifier, quote_table
 from xml_extractor.engines.mssql.types import column_type, from_json, json_type
 from xml_extractor.engines.mssql.wires import MOST_BYTES, MOST_CHARACTERS, Size, Wire
+
+MOST_PARAMETERS: Final = 2_000
+"""Parameters of a statement; SQL Server takes 2,100."""
+
+MOST_VALUES: Final = 100
+"""Rows of an INSERT … VALUES.  SQL Server takes 1,000, but plans long lists slowly."""
 
 ARRAY_BYTES: Final = 32 * 1024 * 1024
 """Memory of one array of parameters: the driver reserves every column's declared size in every row."""
@@ -129,25 +136,39 @@ class _Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Statement:
-    sql: str
+class _Target:
+    """A table as rows are inserted into it."""
+
+    insert: str
+    values: str
     parameters: tuple[_Parameter, ...]
 
+    def sql(self, rows: int = 1) -> str:
+        """The statement that inserts so many rows, and looks whether it may and did."""
+        values = ", ".join([f"({self.values})"] * rows)
+        return (
+            f"IF @@TRANCOUNT = 0 THROW {TRANSACTION_GONE}, N'the transaction is gone', 1;\n"
+            f"{self.insert} VALUES {values};\n"
+            f"IF @@ROWCOUNT <> {rows} THROW {ROW_NOT_TAKEN}, N'a row was not taken', 1;"
+        )
 
-class ExecuteManyWriter(RowWriter):
+
+class _ParameterWriter(RowWriter, ABC):
     """Writes the tuples of :class:`~xml_extractor.engines.mssql.encoders.TextTupleEncoder`.
 
     Args:
         schema: where tables named without a schema are.
         keep_identity: tables, named as the contract does, into whose identity column it puts values.
-        fast: send arrays, else one row after the other.
     """
 
-    def __init__(self, schema: str | None = None, *, keep_identity: Collection[str] = (), fast: bool) -> None:
+    def __init__(self, schema: str | None = None, *, keep_identity: Collection[str] = ()) -> None:
         self._schema = schema
         self._identity = IdentityInsert(schema, keep_identity)
-        self._fast = fast
-        self._statements: dict[str, _Statement] = {}
+        self._targets: dict[str, _Target] = {}
+
+    @abstractmethod
+    def _send(self, wire: Wire, target: _Target, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows, of which there is one at least."""
 
     def write_tables(
         self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Sequence[tuple[Any, ...]] | Unstorable]]]
@@ -167,33 +188,57 @@ class ExecuteManyWriter(RowWriter):
         """Insert rows of parameters into one table; return how many, each of which the server has taken."""
         if not rows:
             return 0
-        statement = self._statement(table)
         before, after = self._identity.before(table), self._identity.after(table)
         if before:
             wire.execute(" ".join(before))
-        narrow, wide = _by_width(rows, statement.parameters) if self._fast else ((), rows)
-        if narrow:
-            for sizes, array in _arrays(narrow, statement.parameters):
-                wire.execute_many(statement.sql, array, sizes=sizes, fast=True)
-        if wide:
-            wire.execute_many(statement.sql, wide, sizes=_declared(statement.parameters))
+        self._send(wire, self._target(table), rows)
         if after:
             wire.execute(" ".join(after))
         return len(rows)
 
-    def _statement(self, table: Table) -> _Statement:
-        statement = self._statements.get(table.name)
-        if statement is None:
+    def _target(self, table: Table) -> _Target:
+        target = self._targets.get(table.name)
+        if target is None:
             columns = [table.columns[i] for i in written_columns(table)]
             names = ", ".join(quote_identifier(column.name) for column in columns)
-            values = ", ".join(_value(column.type) for column in columns)
-            statement = self._statements[table.name] = _Statement(
-                f"IF @@TRANCOUNT = 0 THROW {TRANSACTION_GONE}, N'the transaction is gone', 1;\n"
-                f"INSERT INTO {quote_table(table.name, self._schema)} ({names}) VALUES ({values});\n"
-                f"IF @@ROWCOUNT <> 1 THROW {ROW_NOT_TAKEN}, N'a row was not taken', 1;",
+            target = self._targets[table.name] = _Target(
+                f"INSERT INTO {quote_table(table.name, self._schema)} ({names})",
+                ", ".join(_value(column.type) for column in columns),
                 tuple(_Parameter.of(column.type) for column in columns),
             )
-        return statement
+        return target
+
+
+class ExecuteManyWriter(_ParameterWriter):
+    """One INSERT a row; see :class:`_ParameterWriter`.
+
+    Args:
+        fast: send arrays, else one row after the other.
+    """
+
+    def __init__(self, schema: str | None = None, *, keep_identity: Collection[str] = (), fast: bool) -> None:
+        super().__init__(schema, keep_identity=keep_identity)
+        self._fast = fast
+
+    def _send(self, wire: Wire, target: _Target, rows: Sequence[tuple[Any, ...]]) -> None:
+        narrow, wide = _by_width(rows, target.parameters) if self._fast else ((), rows)
+        if narrow:
+            for sizes, array in _arrays(narrow, target.parameters):
+                wire.execute_many(target.sql(), array, sizes=sizes, fast=True)
+        if wide:
+            wire.execute_many(target.sql(), wide, sizes=_declared(target.parameters))
+
+
+class ValuesWriter(_ParameterWriter):
+    """Many rows an INSERT; see :class:`_ParameterWriter`.  For a few rows among many that go otherwise."""
+
+    def _send(self, wire: Wire, target: _Target, rows: Sequence[tuple[Any, ...]]) -> None:
+        sizes = _declared(target.parameters)
+        step = max(1, min(MOST_VALUES, MOST_PARAMETERS // len(sizes)))
+        for first in range(0, len(rows), step):
+            chunk = rows[first : first + step]
+            flat = [value for row in chunk for value in row]
+            wire.execute_many(target.sql(len(chunk)), [flat], sizes=sizes * len(chunk))
 
 
 def _value(kind: SqlType) -> str:

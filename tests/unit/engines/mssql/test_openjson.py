@@ -44,7 +44,8 @@ class CountingWire(Wire):
     def execute_many(
         self, sql: str, rows: Iterable[Sequence[Any]], *, sizes: Sequence[Size] = (), fast: bool = False
     ) -> None:
-        self.many.append(list(rows))
+        columns = len(re.findall(r"\], \[", sql)) + 1
+        self.many.append([tuple(row[i : i + columns]) for row in rows for i in range(0, len(row), columns)])
         self.log.append("many")
 
     def cancel(self) -> None: ...

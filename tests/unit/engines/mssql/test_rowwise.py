@@ -19,6 +19,7 @@ from xml_extractor.engines.mssql.rowwise import (
     SQL_VARBINARY,
     SQL_WVARCHAR,
     ExecuteManyWriter,
+    ValuesWriter,
 )
 from xml_extractor.engines.mssql.wires import Size, Wire
 
@@ -145,6 +146,32 @@ def test_arrays_are_cut_by_their_memory(monkeypatch: pytest.MonkeyPatch) -> None
     assert [row for _, array, _, _ in many for row in array] == rows
     monkeypatch.setattr(rowwise, "ARRAY_BYTES", 1)
     assert len(written(rows)) == 30
+
+
+def test_many_rows_a_statement() -> None:
+    wire = RecordingWire()
+    rows: list[tuple[Any, ...]] = [(i, "x" * 5000, None, b"") for i in range(250)]
+    assert ValuesWriter().write_tables(wire, [(LONG, [rows[:50], rows[50:]])]) == [250]
+    assert [len(many[1]) for many in wire.many] == [1, 1, 1]
+    assert [sql.count("CAST(? AS int)") for sql, _, _, _ in wire.many] == [100, 100, 50]
+    for sql, [flat], sizes, fast in wire.many:
+        count = len(flat) // 4
+        assert f"IF @@ROWCOUNT <> {count} THROW" in sql
+        assert (sql.count("?"), len(sizes), fast) == (len(flat), len(flat), False)
+        assert (
+            sizes
+            == [(SQL_BIGINT, 19, 0), (SQL_WVARCHAR, 0, 0), (SQL_WVARCHAR, 3000, 0), (SQL_VARBINARY, 0, 0)]
+            * count
+        )
+    values = [value for many in wire.many for value in many[1][0]]
+    assert list(zip(*[iter(values)] * 4, strict=True)) == rows
+
+
+def test_many_rows_have_no_more_parameters_than_the_server_takes() -> None:
+    wire = RecordingWire()
+    broad = table("t", *(column(f"c{i}", "int") for i in range(1_023)))
+    assert ValuesWriter().write_tables(wire, [(broad, [[tuple(range(1_023))] * 3])]) == [3]
+    assert [len(many[2]) for many in wire.many] == [1_023] * 3
 
 
 def test_nothing_is_sent_where_a_text_must_not_be_stored() -> None:
