@@ -36,7 +36,10 @@ SIX_DIGITS = Gap("datetime2, datetimeoffset and time keep six digits of a second
 CODE_PAGES_OF_UTF_8 = Gap("no collation keeps char and varchar in UTF-8 (…_UTF8)")
 CLOSING_BRACKETS = Gap(
     "a closing bracket in a name, doubled in the brackets around it, is a syntax error",
-    (f"{CATALOGUE}::test_a_name_with_a_closing_bracket", f"{READING}::test_a_table_name_with_a_closing_bracket"),
+    (
+        f"{CATALOGUE}::test_a_name_with_a_closing_bracket",
+        f"{READING}::test_a_table_name_with_a_closing_bracket",
+    ),
 )
 SYNONYMS = Gap("CREATE SYNONYM is refused", (f"{CATALOGUE}::test_synonyms",))
 FILTERED_INDEXES = Gap(
@@ -47,7 +50,8 @@ TEXT_FOREIGN_KEYS = Gap(
     "a foreign key over text of a binary collation fails at the first row",
     (
         f"{CATALOGUE}::test_foreign_keys_of_text_are_exact",
-        "tests/integration/target/test_exactly_once.py::test_documents_are_reloaded_*[[]mssql-varchar(10)[]]",
+        "tests/integration/target/test_exactly_once.py::test_documents_are_reloaded_*[mssql-varchar(10)]",
+        "tests/integration/contracts/test_rows.py::test_odd_keys_stay_apart[mssql-text]",
     ),
 )
 BULK_COPY = Gap(
@@ -57,7 +61,8 @@ BULK_COPY = Gap(
 )
 
 ALL: tuple[Gap, ...] = (
-    BULK_COPY, SIX_DIGITS, CODE_PAGES_OF_UTF_8, CLOSING_BRACKETS, SYNONYMS, FILTERED_INDEXES, TEXT_FOREIGN_KEYS,
+    BULK_COPY, SIX_DIGITS, CODE_PAGES_OF_UTF_8, CLOSING_BRACKETS, SYNONYMS, FILTERED_INDEXES,
+    TEXT_FOREIGN_KEYS,
 )  # fmt: skip
 
 

@@ -403,6 +403,7 @@ class ParallelCoordinator:
             executor_reason=self._choice.reason,
             workers=1 if serial else self._options.workers,
             insert_threads=1 if serial else self._insert_threads,
+            insert_path=self._load.insert_path,
             batches=counts.batches,
             retries=counts.extra_attempts,
             truncated_values=counts.truncated_values,

@@ -79,6 +79,7 @@ class LoadSummary:
     executor_reason: str = ""
     workers: int = 0
     insert_threads: int = 0
+    insert_path: str | None = None  # the way in that was settled on; None where there is nothing to choose
     batches: int = 0
     retries: int = 0  # transactions beyond one a batch: retries, and searches for documents at fault
     truncated_values: int = 0
@@ -163,6 +164,7 @@ class LoadSummary:
             "executor_reason": self.executor_reason,
             "workers": self.workers,
             "insert_threads": self.insert_threads,
+            "insert_path": self.insert_path,
             "batches": self.batches,
             "retries": self.retries,
             "truncated_values": self.truncated_values,

@@ -155,6 +155,8 @@ def _time_figures(summary: LoadSummary) -> list[tuple[str, str]]:
     if insert["count"]:
         figures += [(f"insert {name}", f"{insert[name]:,.1f} ms") for name in ("p50", "p95", "p99")]
         figures.append(("batches", f"{insert['count']:,}"))
+        if summary.insert_path is not None:
+            figures.append(("insert path", summary.insert_path))
     shares = summary.clocks.shares()
     if summary.clocks.seconds > 0:
         figures += [(f"workers {stage}", f"{share:.1%}") for stage, share in shares.items()]

@@ -187,7 +187,7 @@ def test_big_documents_whole(mssql: MssqlServer, mssql_url: str, open_reader: An
 def test_further_columns_of_every_type_as_text(mssql: MssqlServer, mssql_url: str, open_reader: Any) -> None:
     columns = {
         "i": ("int", "-5", "-5"), "b": ("bit", "1", "1"), "m": ("money", "1.5", "1.5000"),
-        "n": ("decimal(12,3)", "1.50", "1.500"), "f": ("float", "0.1", "0.1"), "d": ("date", "'2024-02-29'",
+        "n": ("decimal(12,3)", "1.50", "1.500"), "f": ("float", "0.1", "0.1"), "day": ("date", "'2024-02-29'",
         "2024-02-29"), "t": ("datetime2(3)", "'2024-02-29T12:00:00.120'", None),
         "v": ("varchar(9)", "'ab '", "ab "), "u": ("nvarchar(9)", "N'é漢'", "é漢"),
         "e": ("varchar(9)", "''", ""),

@@ -305,7 +305,7 @@ def test_a_document_that_another_loader_is_committing_is_waited_for(database_url
             results["first"] = writer.commit_batch(make(real, range(10)))
 
     def second() -> None:
-        assert reached.wait(10)
+        assert reached.wait(60)
         with writing(other) as writer:
             results["second"] = writer.commit_batch(make(real, range(5, 15)))
 

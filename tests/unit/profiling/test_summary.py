@@ -50,6 +50,15 @@ def test_the_shape_that_checks_rely_on() -> None:
     assert data["queue"] == {"max_depth": 2000, "mean_depth": 812.5, "capacity": 2000}
     assert data["bottleneck"] == "The target: it is slow."
     assert data["settings"] == {"workers": 4}
+    assert data["insert_path"] is None
+
+
+def test_the_way_in_is_told_where_there_was_a_choice() -> None:
+    told = summary(insert_path="openjson")
+    assert told.to_json()["insert_path"] == "openjson"
+    [line] = [line for line in summary_text(told).splitlines() if "insert path" in line]
+    assert line.split() == ["insert", "path", "openjson"]
+    assert "insert path" not in summary_text(summary())
 
 
 def test_shares_are_nought_when_nothing_was_done() -> None:
