@@ -7,7 +7,6 @@ over the same rows.  Where the two differ on purpose, or the server is not SQL S
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -105,13 +104,8 @@ class Comparison:
 
 
 @pytest.fixture(scope="module")
-def comparison(mssql: MssqlServer) -> Iterator[Comparison]:
-    rows = [dict(row) for row in ROWS]
-    if mssql.is_babelfish:
-        for row in rows[:-1]:  # six digits of a second
-            row["moment"] = "2007-01-01 13:10:10.1111110"
-    with expression_server(mssql, COLUMNS, rows) as server:
-        yield Comparison(server, mssql.is_babelfish, rows)
+def comparison(mssql: MssqlServer, server: ExpressionServer, rows: list[dict[str, Value]]) -> Comparison:
+    return Comparison(server, mssql.is_babelfish, rows)
 
 
 def known_differences(babelfish: bool) -> tuple[Exceptions, ...]:
