@@ -109,6 +109,7 @@ def start(folder: Path, source: str, tmp_path: Path) -> Iterator[Start]:
     for started in programs:
         if started.process.poll() is None:
             started.process.kill()
+        if started.process.stdout is not None and not started.process.stdout.closed:
             started.wait()
 
 

@@ -104,6 +104,9 @@ _OTHER_SERVERS: Final = tuple(
         (r"out of memory", FaultKind.TRANSIENT, "out_of_memory"),
         (r"COMMIT can only be used in transaction blocks", FaultKind.DISCONNECTED, "transaction_lost"),
         (r"terminating connection", FaultKind.DISCONNECTED, "server_shutdown"),
+        # What was still on the line when an error ended a copy is taken for the next request.
+        (r"The incoming tabular data stream \(TDS\) Bulk Load Request",
+         FaultKind.DISCONNECTED, "connection_lost"),
         (r"the database system is (?:starting|shutting|in recovery|not)",
          FaultKind.DISCONNECTED, "server_not_ready"),
     )
