@@ -82,9 +82,10 @@ def canonical(value: Any, type_: str) -> Any:
         return bool(value)
     if kind.family is Family.DECIMAL:
         return Decimal(value)
-    if kind.family in (Family.TIME, Family.DATETIME) and kind.scale:
-        whole, _, digits = value.partition(".")
-        return f"{whole}.{digits.ljust(kind.scale, '0')}"
+    if kind.family in (Family.TIME, Family.DATETIME, Family.DATETIMEOFFSET) and kind.scale:
+        offset = value[-6:] if kind.family is Family.DATETIMEOFFSET else ""
+        whole, _, digits = value.removesuffix(offset).partition(".")
+        return f"{whole}.{digits.ljust(kind.scale, '0')}{offset}"
     return value
 
 

@@ -63,7 +63,7 @@ class MssqlEngine(Engine):
         from xml_extractor.engines.mssql.session import MssqlSession
 
         def wire() -> Wire:
-            if write and self.insert_path == BULKCOPY:
+            if write and self._copies_in_bulk():
                 return self._core_wire(application)
             return self._driver_wire(application, write=write)
 
@@ -78,6 +78,13 @@ class MssqlEngine(Engine):
             row_writer=row_writer,
             classify=self.classify,
         )
+
+    def _copies_in_bulk(self) -> bool:
+        if self.choice is None or self.choice.path != BULKCOPY:
+            return False
+        from xml_extractor.engines.mssql.bulkcopy import is_trusted
+
+        return is_trusted(self.choice.load)
 
     def _driver_wire(self, application: str, *, write: bool) -> Wire:
         """A connection by the Python driver that is used here; called in the thread that uses it."""

@@ -182,18 +182,22 @@ class MssqlSession(Session):
 
     def execute_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Run a statement once per parameter tuple; all or none of them outside a transaction too."""
-        self._writing()
+        self._in_one_transaction(lambda: self._wire.execute_many(sql, parameters))
+
+    def _in_one_transaction(self, call: Callable[[], T]) -> T:
+        """Have a call made in a transaction: the one that is open, else one of its own."""
         own = not self._in_transaction
         if own:
             self.begin()
         try:
-            self._run(lambda: self._wire.execute_many(sql, parameters))
+            result = self._run(call)
+            if own:
+                self.commit()
         except BaseException:
             if own:
                 self.rollback()
             raise
-        if own:
-            self.commit()
+        return result
 
     def begin(self) -> None:
         """Start a transaction."""
@@ -219,8 +223,6 @@ class MssqlSession(Session):
         if not self._in_transaction:
             return
         self._in_transaction = self._failed = False
-        if self._driver.stopped:
-            return
         try:
             self._run(lambda: self._wire.execute("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION"))
         except Exception as error:
@@ -337,4 +339,4 @@ class MssqlSession(Session):
         writer = self._writer
         if writer is None:
             writer = self._writer = self._row_writer(self._learn_json().gaps)
-        return self._run(lambda: writer.write_tables(self._wire, tables))
+        return self._in_one_transaction(lambda: writer.write_tables(self._wire, tables))

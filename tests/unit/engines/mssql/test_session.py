@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from xml_extractor.contract.plan import SourcePlan
+from xml_extractor.contract.plan import SourcePlan, Table
 from xml_extractor.engines.base import EngineOptions, Fault, FaultKind, TimeLimits
 from xml_extractor.engines.mssql import driver_thread
 from xml_extractor.engines.mssql.errors import ClaimConflict, classify
@@ -265,6 +265,20 @@ def test_many_rows_are_all_or_none(session: MssqlSession, wire: ScriptedWire) ->
     wire.log.clear()
     session.execute_many("X", [(1,)])
     assert wire.statements == ["X"], "within the transaction that is open"
+
+
+@pytest.mark.parametrize("fails", ["BY PATH", "COMMIT"])
+def test_rows_written_outside_of_a_transaction_have_one_of_their_own(
+    session: MssqlSession, wire: ScriptedWire, fails: str
+) -> None:
+    table = cast("Table", object())
+    assert session.write_rows(table, ["a", "b"]) == 2
+    assert wire.statements == ["BEGIN TRANSACTION", "INSERT BY PATH", "COMMIT TRANSACTION"]
+    wire.on(fails, ValueError("refused"))
+    with pytest.raises(ValueError, match="refused"):
+        session.write_rows(table, ["a"])
+    assert wire.statements[-1] == "IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION"
+    assert session.query("SELECT 1") == []
 
 
 def test_rolling_back_a_lost_connection_is_harmless(session: MssqlSession, wire: ScriptedWire) -> None:
