@@ -169,14 +169,14 @@ def flags_of(url: str) -> list[str]:
 
 
 def test_as_the_operator_types_it(mssql_url: str, sqlite_url: str, tmp_path: Path) -> None:
-    """Sample, doctor, load, verify and a second load, by --server, the password in a file or a variable."""
+    """A load, a second one, status and doctor by --server, the password in a file or a variable."""
     password = str(make_url(mssql_url).password)
     file = tmp_path / "password"
     file.write_text(password + "\n", encoding="utf-8")
     server = flags_of(mssql_url)
     loan = Contract.read("config/loan_application.yaml")
-    write_sample(open_engine(mssql_url), loan.plan, 300, 5)
-    write_sample(open_engine(sqlite_url), loan.plan, 300, 5)
+    write_sample(open_engine(mssql_url), loan.plan, 60, 5)
+    write_sample(open_engine(sqlite_url), loan.plan, 60, 5)
     first = run_program(
         *server, "--workers", 4, "--batch-size", 1000, "--create-tables", "--password-file", file,
         folder=tmp_path,
@@ -184,8 +184,8 @@ def test_as_the_operator_types_it(mssql_url: str, sqlite_url: str, tmp_path: Pat
     assert first.process.returncode in (0, 3), first.errors
     assert password not in first.output + first.errors
     counts = first.summary()["documents"]
-    assert counts["read"] == 300
-    assert counts["loaded"] > 250
+    assert counts["read"] == 60
+    assert counts["loaded"] > 50
     load(sqlite_url, None, loan, LoadOptions(create_tables=True))
     assert read_tables(mssql_url, loan.plan) == read_tables(sqlite_url, loan.plan)
     assert ledger(mssql_url) == ledger(sqlite_url)
@@ -195,9 +195,10 @@ def test_as_the_operator_types_it(mssql_url: str, sqlite_url: str, tmp_path: Pat
         extra={"XML_EXTRACTOR_PASSWORD": password},
     )  # fmt: skip
     assert again.summary()["documents"] == {**counts, "loaded": 0, "already_loaded": counts["loaded"]}
-    for command in ("status", "verify"):
+    for command in ("status", "doctor"):
         done = run_command(command, *server, "--password-file", file, folder=tmp_path)
-        assert done.returncode in (0, 3), (command, done.stderr)
+        assert done.returncode in (0, 3), (command, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
         assert password not in done.stdout + done.stderr
 
 
