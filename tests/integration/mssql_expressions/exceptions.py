@@ -74,7 +74,7 @@ VALUES: Final = (
     Exceptions(
         "decimals between the steps of a calculation are not held to their types, nor to 38 digits "
         f"({_NUMERIC}: each operation has a type of its own)",
-        ("d94 / d52 / b *", "* / d380 *", "d380 / b #1", "long / d52 *", "m / d52 *"),
+        ("d94 / d52 / b *", "30 * (0.15 / 360) *", "* / d380 *", "d380 / b #1", "long / d52 *", "m / d52 *"),
     ),
     Exceptions(
         "unary minus binds closer than * and / (Operator precedence)",

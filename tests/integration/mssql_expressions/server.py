@@ -205,7 +205,7 @@ def canonical(value: Value, type_: SqlType | None) -> Value:
     if type_.family is Family.INTEGER:
         return int(value)
     if type_.family is Family.DECIMAL:
-        return Decimal(value)
+        return Decimal(str(value))
     if type_.family is Family.FLOAT:
         number = float(value)
         return struct.unpack("<f", struct.pack("<f", number))[0] if type_.name == "real" else number

@@ -70,7 +70,9 @@ def asked(text: str, rows: range, *, binary: bool = False) -> Asked:
 
 
 def of_unit_tests() -> list[str]:
-    texts = [text for text, *_ in (*unit_cases.VALUES, *unit_cases.CONDITIONS, *unit_cases.EVALUATION_ERRORS)]
+    texts = [
+        str(text) for text, *_ in (*unit_cases.VALUES, *unit_cases.CONDITIONS, *unit_cases.EVALUATION_ERRORS)
+    ]
     # Paths are none of the server's, and its clock is not the loader's.
     return [
         t for t in texts if "path(" not in t.lower() and not t.endswith("UTCDATE()") and "SYSUTC" not in t
