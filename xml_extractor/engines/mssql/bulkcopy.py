@@ -9,6 +9,9 @@ the wrong columns without an error, and the interface is not documented.  So not
   column of a type that does not come back as it was are written by OPENJSON, over the same connection.
 * The first copy into each table over each connection is read back by primary key, within the transaction,
   and compared value by value.  What differs rolls the batch back, and the connection goes on by OPENJSON.
+* What the server's protocol or the library itself stumbles over is not taken for the data's fault: the batch
+  is tried again by OPENJSON, which says what is wrong with the data, if anything is.  Connections
+  that are lost twice in the middle of a copy are not made again; the load goes on without bulk copy.
 * The server, not the library, says how many rows each copy added: by @@ROWCOUNT, or, where that was
   found to be wrong, by counting the rows of the batch's keys before and after.
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 import logging
 import secrets
 import struct
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,10 +30,11 @@ from typing import Any, Final
 
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.contract.types import INTEGER_RANGES, MONEY_RANGES, Family, SqlType
+from xml_extractor.engines.base import FaultKind
 from xml_extractor.engines.encoding import is_long, pick_of, picked, written_columns
 from xml_extractor.engines.mssql.core_wire import CoreWire
 from xml_extractor.engines.mssql.encoders import JsonTable, Texts, storable
-from xml_extractor.engines.mssql.errors import BulkCopyMisread
+from xml_extractor.engines.mssql.errors import BulkCopyMisread, classify
 from xml_extractor.engines.mssql.insert_paths import LOCK_ESCALATION_ROWS, RowWriter
 from xml_extractor.engines.mssql.literals import literal
 from xml_extractor.engines.mssql.names import quote_identifier, quote_table
@@ -44,6 +49,10 @@ VERIFIED_ROWS: Final = 25
 
 COUNTED_KEYS: Final = 1000
 """Keys in one statement; a list much longer than some thousand is more than the server's parser likes."""
+
+MOST_LOST: Final = 2
+"""Connections of one load that may be lost in a copy before the load goes on without bulk copy: one may be
+the network's doing."""
 
 TRIAL_SECONDS: Final = 10.0
 """The most that a copy of a few sample rows may take; a server that is slower is not worth waiting for."""
@@ -327,13 +336,21 @@ class BulkEncoder:
 
 # ------------------------------------------------------------------------------------- writing
 
+_lost: Final[Counter[str]] = Counter()
+"""Connections lost in the middle of a copy, by load (:attr:`.path_choice.PathChoice.load`)."""
+
+
+def is_trusted(load: str) -> bool:
+    """Whether a load, in this process, has found nothing against bulk copy so far.  Thread-safe."""
+    return _lost[load] < MOST_LOST
+
 
 class BulkCopyWriter:
     """Writes rows by bulk copy, parents' tables first.  One session's; see the module's text.
 
     Args:
-        by_json: writes the tables that bulk copy does not serve, and all tables once it was caught
-            storing other values than it was given.
+        by_json: writes the tables that bulk copy does not serve, and all tables once it is given up.
+        load: what :func:`is_trusted` is asked about.
         schema: of tables named without one.
         keep_identity: tables into whose identity column the contract puts values.
         counts_rows: whether @@ROWCOUNT can be relied upon (:class:`Service`).
@@ -344,6 +361,7 @@ class BulkCopyWriter:
         self,
         by_json: RowWriter,
         *,
+        load: str,
         counts_rows: bool,
         schema: str | None,
         keep_identity: Collection[str],
@@ -351,28 +369,28 @@ class BulkCopyWriter:
         timeout_seconds: float,
     ) -> None:
         self._by_json = by_json
+        self._load = load
         self._counts_rows = counts_rows
         self._schema = schema
         self._rows_per_statement = LOCK_ESCALATION_ROWS if avoid_lock_escalation else 0
         self._timeout_seconds = timeout_seconds
         self._keep_identity = frozenset(keep_identity)
         self._verified: set[str] = set()
-        self._given_up = False
 
     def write_tables(self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
         """Insert the rows of several tables; see :class:`RowWriter`.
 
         Raises:
-            BulkCopyMisread: what was stored is not what was given; the transaction has to be rolled back.
+            BulkCopyMisread: the copy failed by no fault of the data, or what was stored is not what was
+                given; the transaction has to be rolled back, and the next attempt goes by OPENJSON.
         """
-        assert isinstance(wire, CoreWire)
         counts: list[int] = []
         waiting: list[tuple[Table, Sequence[Any]]] = []  # tables for OPENJSON, which takes several at once
         for table, pieces in tables:
             given = storable(pieces)
             if given and isinstance(given[0], str):
                 waiting.append((table, given))
-            elif self._given_up:
+            elif not isinstance(wire, CoreWire) or not is_trusted(self._load):
                 to_json = JsonTable.of(table)
                 waiting.append((table, [to_json.fragment(rows) for rows in given]))
             else:
@@ -394,13 +412,17 @@ class BulkCopyWriter:
         before = 0 if self._counts_rows else self._counted(wire, name, table, rows)
         count = 0
         for first in range(0, len(rows), step):
-            wire.bulk_copy(
-                name,
-                columns,
-                rows[first : first + step],
-                timeout_seconds=self._timeout_seconds,
-                keep_identity=table.name in self._keep_identity,
-            )
+            try:
+                wire.bulk_copy(
+                    name,
+                    columns,
+                    rows[first : first + step],
+                    timeout_seconds=self._timeout_seconds,
+                    keep_identity=table.name in self._keep_identity,
+                )
+            except Exception as error:
+                self._judge(error, table)
+                raise
             if self._counts_rows:
                 # The library returns what it sent; this is what the server took.
                 count += int(wire.query("SELECT @@ROWCOUNT")[0][0])
@@ -448,10 +470,26 @@ class BulkCopyWriter:
             return tuple(_comparable(kind, value) for kind, value in zip(kinds, row, strict=True))
 
         if {*map(compared, found)} != {*map(compared, sample)}:
-            self._given_up = True
-            logger.warning(
-                "bulk copy into %s stored other values than it was given; nothing of it is kept, and this "
-                "connection goes on with --insert-path openjson. Give that to every run against this server",
-                table.name,
-            )
-            raise BulkCopyMisread(f"bulk copy into {table.name} stored other values than it was given")
+            raise self._gives_up(f"bulk copy into {table.name} stored other values than it was given")
+
+    def _judge(self, error: Exception, table: Table) -> None:
+        """Draw conclusions from a copy that failed.
+
+        Raises:
+            BulkCopyMisread: it is the copy's own fault, as far as can be told.
+        """
+        fault = classify(error, "SQL Server")
+        if fault.kind is FaultKind.FATAL:
+            raise self._gives_up(f"bulk copy into {table.name} fails: {fault.message}") from error
+        if fault.kind is FaultKind.DISCONNECTED:
+            _lost[self._load] += 1
+            if not is_trusted(self._load):
+                logger.warning("%d connections were lost in bulk copies; %s", MOST_LOST, _GOES_ON)
+
+    def _gives_up(self, why: str) -> BulkCopyMisread:
+        _lost[self._load] += MOST_LOST
+        logger.warning("%s; nothing of it is kept, and %s", why, _GOES_ON)
+        return BulkCopyMisread(why)
+
+
+_GOES_ON: Final = "this load goes on by OPENJSON. --insert-path openjson does so from the start"

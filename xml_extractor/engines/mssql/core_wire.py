@@ -71,6 +71,7 @@ class CoreWire(Wire):
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
+        self._given_up = False
 
     @classmethod
     def open(cls, settings: ConnectionSettings, *, application: str, connect_seconds: float) -> CoreWire:
@@ -110,6 +111,7 @@ class CoreWire(Wire):
 
     def run(self, sql: str) -> None:
         """Run a batch as it is."""
+        self._check()
         self.round_trips += 1
         _guarded(lambda: self._cursor.execute(sql))
 
@@ -147,9 +149,35 @@ class CoreWire(Wire):
             table: quoted, as in a statement.
             columns: the names of the columns that the rows hold values of, unquoted, in the rows' order.
             keep_identity: the rows hold values for an identity column.
+
+        Raises:
+            Exception: the library's own.  The connection is closed, with which the server rolls back what
+                was open on it.
         """
+        self._check()
         # Metadata of the table, the statement and the rows themselves.
         self.round_trips += 3
+        try:
+            self._copy(table, columns, rows, timeout_seconds, keep_identity=keep_identity)
+        except Exception:
+            # Library and server may be out of step now, and each next answer another question's.
+            self._given_up = True
+            self.close()
+            raise
+
+    def _check(self) -> None:
+        if self._given_up:
+            raise CoreFailure("the connection was given up after a copy that failed")
+
+    def _copy(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Iterable[tuple[Any, ...]],
+        timeout_seconds: float,
+        *,
+        keep_identity: bool,
+    ) -> None:
         _guarded(
             lambda: self._cursor.bulkcopy(
                 table,

@@ -203,6 +203,8 @@ ADVICE: Final = {
     "no_such_host": "no machine of that name is known",
     "no_such_instance": "name its port, or see to it that SQL Server Browser answers there (UDP 1434)",
     "statement_timeout": "it may have taken effect all the same, which the ledger knows",
+    "packet_too_large": "the server's network packet size is more than an encrypted connection takes; add "
+    "PacketSize=8000 to the URL",
     "tls_failed": "if the server's certificate is not trusted, install its CA's certificate on this machine "
     "or, if you know the network, use --trust-server-certificate",
 }

@@ -119,6 +119,7 @@ _DRIVER: Final = tuple(
         (r"certificate verify failed|certificate chain|principal name is incorrect|Encryption not supported"
          r"|does not support encryption|wrong version number|unsupported protocol|handshake failure",
          FaultKind.FATAL, "tls_failed"),
+        (r"Packet size too large for SSL", FaultKind.FATAL, "packet_too_large"),
         (r"Can't open lib|Data source name not found", FaultKind.FATAL, "driver_missing"),
         (r"String data, right truncation|Invalid string or buffer length", FaultKind.DATA, "too_long"),
         (r"Login timeout expired|Connect timeout expired|Connection timeout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -73,6 +74,8 @@ class PathChoice:
     """With bulk copy: tables that are written by OPENJSON all the same."""
     bulk_counts_rows: bool = True
     """With bulk copy: whether @@ROWCOUNT can be relied upon."""
+    load: str = ""
+    """Tells the loads of one process apart, whose bulk copies are trusted or not."""
 
 
 def choose(
@@ -219,7 +222,7 @@ def settle(
     )
     if path != BULKCOPY:
         by_json = frozenset()
-    return PathChoice(path, reason, keep_identity, gaps, by_json, counts_rows)
+    return PathChoice(path, reason, keep_identity, gaps, by_json, counts_rows, secrets.token_hex(8))
 
 
 def encoder(choice: PathChoice, plan: Plan) -> RowEncoder:
@@ -254,6 +257,7 @@ def row_writer(choice: PathChoice, options: EngineOptions) -> RowWriter:
         return by_json
     return BulkCopyWriter(
         by_json,
+        load=choice.load,
         counts_rows=choice.bulk_counts_rows,
         schema=options.schema,
         keep_identity=choice.keep_identity,

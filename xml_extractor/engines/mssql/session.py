@@ -20,7 +20,7 @@ from xml_extractor.engines.base import EngineOptions, Fault, FaultKind, Session
 from xml_extractor.engines.mssql import catalogue, names
 from xml_extractor.engines.mssql.claims import Claims, Json
 from xml_extractor.engines.mssql.driver_thread import DriverThread
-from xml_extractor.engines.mssql.errors import ClaimConflict, SessionError
+from xml_extractor.engines.mssql.errors import ClaimConflict, CoreFailure, SessionError
 from xml_extractor.engines.mssql.insert_paths import RowWriter
 from xml_extractor.engines.mssql.key_pages import SourceTable
 from xml_extractor.engines.mssql.wires import Wire
@@ -225,6 +225,8 @@ class MssqlSession(Session):
         self._in_transaction = self._failed = False
         try:
             self._run(lambda: self._wire.execute("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION"))
+        except CoreFailure:
+            raise  # after a copy that failed: the caller is to connect anew
         except Exception as error:
             if self._classify(error).kind is not FaultKind.DISCONNECTED:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,9 +14,11 @@ from tests.support.plans import column, plan, table
 from xml_extractor.contract.plan import Table
 from xml_extractor.contract.types import SqlType, parse_type
 from xml_extractor.engines.mssql.bulkcopy import (
+    MOST_LOST,
     VERIFIED_ROWS,
     BulkCopyWriter,
     BulkEncoder,
+    is_trusted,
     reasons_against,
     try_out,
 )
@@ -38,6 +41,7 @@ class FakeCore(CoreWire):
         self.last = 0
         self.statements: list[str] = []
         self.lost = 0
+        self.fails: Exception | None = None
 
     def run(self, sql: str) -> None:
         self.statements.append(sql)
@@ -53,6 +57,8 @@ class FakeCore(CoreWire):
     def bulk_copy(
         self, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], **more: Any
     ) -> None:
+        if self.fails is not None:
+            raise self.fails
         copied = [tuple(self.spoil(columns, row)) for row in rows]
         self.copies.append((table, list(columns), len(copied), more.get("keep_identity", False)))
         self.last = len(copied)
@@ -74,8 +80,8 @@ class JsonWriter:
 
 def writer(by_json: JsonWriter | None = None, **more: Any) -> BulkCopyWriter:
     options: dict[str, Any] = {
-        "counts_rows": True, "schema": None, "keep_identity": (), "avoid_lock_escalation": False,
-        "timeout_seconds": 5.0, **more,
+        "load": secrets.token_hex(4), "counts_rows": True, "schema": None, "keep_identity": (),
+        "avoid_lock_escalation": False, "timeout_seconds": 5.0, **more,
     }  # fmt: skip
     return BulkCopyWriter(by_json or JsonWriter(), **options)
 
@@ -112,6 +118,65 @@ def test_other_values_than_given_are_noticed_and_the_next_attempt_goes_by_json(
     assert by_json.written == []
     assert writes.write_tables(FakeCore(spoil), [(ONE, [ROWS])]) == [3]
     assert by_json.written == [("dbo.one", ['[1,"a"],[2,null],[3,""]'])]
+
+
+def server_error(text: str) -> Exception:
+    """As the library raises what the server says."""
+    return RuntimeError(f"Sql Error: {text} on SERVER in  at line 1")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        server_error("4002: Class 16: State 1: The TDS protocol stream is incorrect."),
+        ValueError("Type mismatch for column 'v'"),
+    ],
+)
+def test_a_copy_that_fails_by_itself_is_tried_again_by_json(error: Exception) -> None:
+    by_json, wire = JsonWriter(), FakeCore()
+    wire.fails = error
+    writes = writer(by_json)
+    with pytest.raises(BulkCopyMisread, match=r"bulk copy into dbo\.one fails"):
+        writes.write_tables(wire, [(ONE, [ROWS])])
+    assert writes.write_tables(wire, [(ONE, [ROWS])]) == [3]
+    assert [name for name, _ in by_json.written] == ["dbo.one"]
+
+
+def test_what_the_data_are_at_fault_for_is_not_blamed_on_bulk_copy() -> None:
+    wire = FakeCore()
+    writes = writer()
+    wire.fails = server_error("2627: Class 14: State 1: Violation of PRIMARY KEY constraint 'PK_one'.")
+    with pytest.raises(RuntimeError, match="2627"):
+        writes.write_tables(wire, [(ONE, [ROWS])])
+    wire.fails = None
+    assert writes.write_tables(wire, [(ONE, [ROWS])]) == [3]
+    assert wire.copies
+
+
+def test_connections_lost_twice_end_bulk_copy_for_the_load(caplog: pytest.LogCaptureFixture) -> None:
+    by_json, load = JsonWriter(), secrets.token_hex(4)
+    for lost in range(1, MOST_LOST + 1):
+        wire = FakeCore()
+        wire.fails = CoreFailure("mssql_py_core failed inside")
+        with caplog.at_level(logging.WARNING), pytest.raises(CoreFailure):
+            writer(by_json, load=load).write_tables(wire, [(ONE, [ROWS])])
+        assert is_trusted(load) is (lost < MOST_LOST)
+    assert "--insert-path openjson" in caplog.text
+    # The next connection is the driver's own.
+    assert writer(by_json, load=load).write_tables(OtherWire(), [(ONE, [ROWS])]) == [3]
+    assert is_trusted(secrets.token_hex(4))
+
+
+class OtherWire(Wire):
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        raise AssertionError(sql)
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        raise AssertionError(sql)
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def test_a_row_that_is_missing_is_noticed() -> None:
@@ -287,3 +352,60 @@ def test_values_that_change_are_noticed_type_by_type() -> None:
 
 def test_samples_are_few_enough_to_be_read_back_at_once() -> None:
     assert VERIFIED_ROWS >= 10
+
+
+# ------------------------------------------------------------------------------------- the wire
+
+
+class Library:
+    """Stands for ``mssql_py_core``: a connection and its cursor in one."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.fails: BaseException | None = None
+
+    def cursor(self) -> Library:
+        return self
+
+    def execute(self, sql: str) -> None:
+        self.calls.append(sql)
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return [(3,)]
+
+    def bulkcopy(self, table: str, rows: Any, **options: Any) -> dict[str, Any]:
+        self.calls.append(f"copy {table} {list(rows)}")
+        self.options = options
+        if self.fails is not None:
+            raise self.fails
+        return {"rows_copied": 0}
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def test_a_connection_is_given_up_after_a_copy_that_failed() -> None:
+    library = Library()
+    wire = CoreWire(library)
+    wire.bulk_copy("[t]", ["a"], [(1,)], timeout_seconds=5)
+    assert (library.options["check_constraints"], library.options["fire_triggers"]) == (True, True)
+    assert (library.options["keep_nulls"], library.options["use_internal_transaction"]) == (True, False)
+    assert wire.execute("DELETE FROM t WHERE a = ?", ("x",)) == 3
+    library.fails = server_error("2627: Class 14: State 1: Violation of PRIMARY KEY constraint.")
+    with pytest.raises(RuntimeError, match="2627"):
+        wire.bulk_copy("[t]", ["a"], [(1,)], timeout_seconds=5)
+    assert library.calls[-1] == "close"  # with which the server rolls back
+    for call in (lambda: wire.run("ROLLBACK"), lambda: wire.bulk_copy("[t]", ["a"], [], timeout_seconds=5)):
+        with pytest.raises(CoreFailure, match="given up"):
+            call()
+    assert library.calls[-1] == "close"
+
+
+def test_a_panic_is_an_error_like_others() -> None:
+    class PanicException(BaseException):
+        """As the library's: no Exception."""
+
+    library = Library()
+    library.fails = PanicException("dest is out of bounds")
+    with pytest.raises(CoreFailure, match="failed inside"):
+        CoreWire(library).bulk_copy("[t]", ["a"], [(1,)], timeout_seconds=5)
