@@ -9,6 +9,8 @@ the wrong columns without an error, and the interface is not documented.  So not
   column of a type that does not come back as it was are written by OPENJSON, over the same connection.
 * The first copy into each table over each connection is read back by primary key, within the transaction,
   and compared value by value.  What differs rolls the batch back, and the connection goes on by OPENJSON.
+* A copy that the server refuses for its data costs the connection, so the document at fault is looked for by
+  OPENJSON, over the next one.
 * What the server's protocol or the library itself stumbles over is not taken for the data's fault: the batch
   is tried again by OPENJSON, which says what is wrong with the data, if anything is.  Connections
   that are lost twice in the middle of a copy are not made again; the load goes on without bulk copy.
@@ -53,6 +55,10 @@ COUNTED_KEYS: Final = 1000
 MOST_LOST: Final = 2
 """Connections of one load that may be lost in a copy before the load goes on without bulk copy: one may be
 the network's doing."""
+
+CAREFUL_WRITES: Final = 40
+"""Writes that go by OPENJSON after the server refused a copy for its data: the document at fault among 1,000
+is found in some 20, and each copy that fails costs the connection, which a failed INSERT does not."""
 
 TRIAL_SECONDS: Final = 10.0
 """The most that a copy of a few sample rows may take; a server that is slower is not worth waiting for."""
@@ -339,6 +345,9 @@ class BulkEncoder:
 _lost: Final[Counter[str]] = Counter()
 """Connections lost in the middle of a copy, by load (:attr:`.path_choice.PathChoice.load`)."""
 
+_careful: Final[Counter[str]] = Counter()
+"""Writes that are still to go by OPENJSON, by load."""
+
 
 def is_trusted(load: str) -> bool:
     """Whether a load, in this process, has found nothing against bulk copy so far.  Thread-safe."""
@@ -384,16 +393,20 @@ class BulkCopyWriter:
             BulkCopyMisread: the copy failed by no fault of the data, or what was stored is not what was
                 given; the transaction has to be rolled back, and the next attempt goes by OPENJSON.
         """
+        in_bulk = isinstance(wire, CoreWire) and is_trusted(self._load) and not _careful[self._load]
+        if _careful[self._load]:
+            _careful[self._load] -= 1
         counts: list[int] = []
         waiting: list[tuple[Table, Sequence[Any]]] = []  # tables for OPENJSON, which takes several at once
         for table, pieces in tables:
             given = storable(pieces)
             if given and isinstance(given[0], str):
                 waiting.append((table, given))
-            elif not isinstance(wire, CoreWire) or not is_trusted(self._load):
+            elif not in_bulk:
                 to_json = JsonTable.of(table)
                 waiting.append((table, [to_json.fragment(rows) for rows in given]))
             else:
+                assert isinstance(wire, CoreWire)
                 counts += self._flushed(wire, waiting)
                 counts.append(self._copy(wire, table, list(chain.from_iterable(given))))
         return counts + self._flushed(wire, waiting)
@@ -489,6 +502,8 @@ class BulkCopyWriter:
         fault = classify(error, "SQL Server")
         if fault.kind is FaultKind.FATAL:
             raise self._gives_up(f"bulk copy into {table.name} fails: {fault.message}") from error
+        if fault.kind is FaultKind.DATA:
+            _careful[self._load] = CAREFUL_WRITES
         if fault.kind is FaultKind.DISCONNECTED:
             _lost[self._load] += 1
             if not is_trusted(self._load):

@@ -14,6 +14,7 @@ from tests.support.plans import column, plan, table
 from xml_extractor.contract.plan import Table
 from xml_extractor.contract.types import SqlType, parse_type
 from xml_extractor.engines.mssql.bulkcopy import (
+    CAREFUL_WRITES,
     MOST_LOST,
     VERIFIED_ROWS,
     BulkCopyWriter,
@@ -143,12 +144,17 @@ def test_a_copy_that_fails_by_itself_is_tried_again_by_json(error: Exception) ->
 
 
 def test_what_the_data_are_at_fault_for_is_not_blamed_on_bulk_copy() -> None:
-    wire = FakeCore()
-    writes = writer()
+    by_json, wire = JsonWriter(), FakeCore()
+    writes = writer(by_json)
     wire.fails = server_error("2627: Class 14: State 1: Violation of PRIMARY KEY constraint 'PK_one'.")
     with pytest.raises(RuntimeError, match="2627"):
         writes.write_tables(wire, [(ONE, [ROWS])])
+    # Each copy that fails costs the connection: who is at fault is looked for by JSON, for a while.
     wire.fails = None
+    for _ in range(CAREFUL_WRITES):
+        assert not wire.copies
+        assert writes.write_tables(wire, [(ONE, [ROWS])]) == [3]
+    assert len(by_json.written) == CAREFUL_WRITES
     assert writes.write_tables(wire, [(ONE, [ROWS])]) == [3]
     assert wire.copies
 
