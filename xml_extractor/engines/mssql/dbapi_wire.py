@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+from xml_extractor.engines.mssql.literals import with_nulls
 from xml_extractor.engines.mssql.wires import Size, Wire, declared, plain
 
 T = TypeVar("T")
@@ -110,6 +111,8 @@ class DbapiWire(Wire):
         self, sql: str, parameters: Sequence[Any], take: Callable[[Any], T], sizes: Sequence[Size] = ()
     ) -> T:
         self.round_trips += 1
+        if not sizes:
+            sql, parameters = with_nulls(sql, parameters)
         # Drivers know a prepared statement again by its text; pyodbc by the very object.
         text, cursor = self._kept.pop(sql, (sql, None))
         if cursor is None:

@@ -1,4 +1,4 @@
-"""Values as T-SQL literals, for a connection that takes no parameters."""
+"""Values as T-SQL literals, for a connection that takes no parameters, and for NULL."""
 
 from __future__ import annotations
 
@@ -60,3 +60,23 @@ def bound(sql: str, parameters: Sequence[Any]) -> str:
     for value, piece in zip(parameters, pieces[1:], strict=True):
         text += (literal(value), piece)
     return "".join(text)
+
+
+def with_nulls(sql: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """Return a statement with NULL in place of the markers that stand for it, and the other parameters.
+
+    A parameter has a type even where it is NULL, and there is none that the server takes for every column:
+    not varbinary for a datetime2 or a float, and not nvarchar for a varbinary.
+
+    Raises:
+        ValueError: there are not as many values as markers.
+    """
+    if not any(value is None for value in parameters):
+        return sql, parameters
+    pieces = split_at_markers(sql, brackets=True)
+    if len(pieces) != len(parameters) + 1:
+        raise ValueError(f"{len(pieces) - 1} markers and {len(parameters)} parameters")
+    text = [pieces[0]]
+    for value, piece in zip(parameters, pieces[1:], strict=True):
+        text += ("NULL" if value is None else "?", piece)
+    return "".join(text), [value for value in parameters if value is not None]

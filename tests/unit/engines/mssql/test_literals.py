@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xml_extractor.engines.mssql.literals import bound, literal
+from xml_extractor.engines.mssql.literals import bound, literal, with_nulls
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,14 @@ def test_bound_puts_values_where_the_markers_are() -> None:
     assert bound(sql, ("x?", 1)) == "SELECT '?', [a?] FROM t WHERE b = N'x?' AND c = 1 -- ?"
     with pytest.raises(ValueError, match="2 markers and 1 parameters"):
         bound(sql, (1,))
+
+
+def test_null_is_written_out_because_no_type_of_it_fits_every_column() -> None:
+    sql = "UPDATE [a?] SET b = ?, c = '?', d = ?, e = ? -- ?\nWHERE f = ?"
+    assert with_nulls(sql, ("x", None, None, 1)) == (
+        "UPDATE [a?] SET b = ?, c = '?', d = NULL, e = NULL -- ?\nWHERE f = ?",
+        ["x", 1],
+    )
+    assert with_nulls(sql, (1, 2, 3, 4)) == (sql, (1, 2, 3, 4))
+    with pytest.raises(ValueError, match="4 markers and 1 parameters"):
+        with_nulls(sql, (None,))
