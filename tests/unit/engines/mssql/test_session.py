@@ -441,7 +441,8 @@ def test_further_columns_keep_the_seventh_digit_of_a_second(
 ) -> None:
     """Whichever the driver: the server writes them as text."""
     with_table(
-        wire, column("id", "bigint"), column("xml", "xml"), column("a", "time"), column("b", "datetimeoffset"),
+        wire, column("id", "bigint"), column("xml", "xml"), column("a", "time"),
+        column("b", "datetimeoffset"),
         column("c", "datetime"),
     )  # fmt: skip
     session.documents(replace(SOURCE, columns=("a", "b", "c")), [1])
