@@ -49,9 +49,8 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "xml-extracto
 
 def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    from xml_extractor import __version__
+    from xml_extractor import __version__, cli_doctor
     from xml_extractor import cli_commands as commands
-    from xml_extractor import cli_doctor
 
     # production_processor.py is the load command: its usage must not show the word "load".
     load_program = program if program.endswith(".py") else None

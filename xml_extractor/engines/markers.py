@@ -1,4 +1,4 @@
-"""Finds the parameter markers in a statement: ``?``, but not inside of literals, quoted names and comments."""
+"""Finds the parameter markers in a statement: ``?``, but not in literals, quoted names and comments."""
 
 from __future__ import annotations
 

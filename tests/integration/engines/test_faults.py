@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.mssql_gaps import UNNAMED_TABLES
+from tests.support.mssql_run import has_gap
 from tests.support.plans import column, plan, table
 from tests.support.tables import dialect_of, portable
 from xml_extractor.contract.plan import Plan
@@ -64,12 +66,15 @@ def write(engine: Engine, session: Session, parents: list[Any], children: list[A
 )
 def test_rows_that_a_constraint_refuses(
     engine: Engine, session: Session, create: Create, parents: list[Any], children: list[Any],
-    code: str, table_name: str, column_name: str | None,
+    code: str, table_name: str, column_name: str | None, request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     create(PLAN)
     fault = fault_of(engine, lambda: write(engine, session, parents, children))
     assert (fault.kind, fault.code) == (FaultKind.DATA, code)
-    if not (engine.name == "sqlite" and code == "foreign_key_violation"):  # SQLite does not say which
+    unnamed = engine.name == "sqlite" and code == "foreign_key_violation"  # SQLite does not say which
+    if engine.name == "mssql" and code == "unique_violation":
+        unnamed = has_gap(request, UNNAMED_TABLES)
+    if not unnamed:
         assert fault.table == table_name
         assert table_name in fault.message
     if column_name is not None:
@@ -115,6 +120,11 @@ def test_a_slow_statement_is_given_up(database_url: str) -> None:
         if dialect_of(database_url) == "mssql":
             slow = "SELECT COUNT_BIG(*) FROM " + ", ".join(f"sys.all_columns c{i}" for i in range(6))
         fault = fault_of(engine, lambda: session.query(slow))
+        if dialect_of(database_url) == "mssql":
+            # What was cancelled in mid-flight is not trusted any more; a busy server may not even say so in time.
+            assert fault.kind is FaultKind.DISCONNECTED
+            assert fault.code in ("statement_timeout", "no_answer")
+            return
         assert (fault.kind, fault.code) == (FaultKind.TRANSIENT, "statement_timeout")
         assert session.query("SELECT 1") == [(1,)]
     finally:
