@@ -121,7 +121,7 @@ def test_a_slow_statement_is_given_up(database_url: str) -> None:
             slow = "SELECT COUNT_BIG(*) FROM " + ", ".join(f"sys.all_columns c{i}" for i in range(6))
         fault = fault_of(engine, lambda: session.query(slow))
         if dialect_of(database_url) == "mssql":
-            # What was cancelled is not trusted any more; a busy server may not even say so in time.
+            # What was cancelled in mid-flight is not trusted any more; a busy server may not even say so.
             assert fault.kind is FaultKind.DISCONNECTED
             assert fault.code in ("statement_timeout", "no_answer")
             return
