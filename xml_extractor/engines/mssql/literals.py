@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from xml_extractor.engines.encoding import decimal_text
 from xml_extractor.engines.markers import split_at_markers
@@ -38,13 +38,20 @@ def literal(value: Any) -> str:
 
 def _text(value: str) -> str:
     """N and doubled quotes: within a T-SQL literal nothing else has a meaning, but a backslash at the end of
-    a line, which joins the next line to it.  There the literal is ended and another one begun."""
+    a line, which joins the next line to it.  There a character that the text lacks is put in between, and
+    the server takes it out again; many short literals joined would be more than its parser likes."""
     quoted = value.replace("'", "''")
     if "\\\n" not in quoted and "\\\r" not in quoted:
         return f"N'{quoted}'"
-    parts = quoted.replace("\\\n", "\\' + N'\n").replace("\\\r", "\\' + N'\r")
-    # Short texts joined are cut off at 4,000 characters, unless one of them is of unlimited length.
-    return f"(CAST(N'' AS nvarchar(max)) + N'{parts}')"
+    mark = next(mark for mark in map(chr, _PRIVATE_USE) if mark not in value)
+    marked = quoted.replace("\\\n", f"\\{mark}\n").replace("\\\r", f"\\{mark}\r")
+    # Compared by code point: to other collations such a character may be nothing at all.
+    return f"REPLACE(CAST(N'{marked}' AS nvarchar(max)) COLLATE Latin1_General_BIN2, N'{mark}', N'')"
+
+
+_PRIVATE_USE: Final = range(0xE000, 0xF900)
+"""Characters that stand for nothing in any text but by private agreement; a text that held all of them would
+not be one."""
 
 
 def bound(sql: str, parameters: Sequence[Any]) -> str:
