@@ -43,8 +43,6 @@ def read_back(text: str) -> str:
     """What T-SQL makes of the literal of a text, by its own rules."""
     pattern = r"REPLACE\(CAST\((N'.*') AS nvarchar\(max\)\) COLLATE \w+, N'(.)', N''\)"
     marked = re.fullmatch(pattern, text, re.S)
-        r"REPLACE\(CAST\((N'.*') AS nvarchar\(max\)\) COLLATE \w+, N'(.)', N''\)", text, re.S
-    )
     inner, mark = (marked[1], marked[2]) if marked else (text, "")
     assert inner.startswith("N'")
     assert inner.endswith("'")
