@@ -408,7 +408,13 @@ class BulkCopyWriter:
             else:
                 assert isinstance(wire, CoreWire)
                 counts += self._flushed(wire, waiting)
-                counts.append(self._copy(wire, table, list(chain.from_iterable(given))))
+                try:
+                    counts.append(self._copy(wire, table, list(chain.from_iterable(given))))
+                except BulkCopyMisread:
+                    raise
+                except Exception as error:  # a copy may also fail with the statement after it
+                    self._judge(error, table)
+                    raise
         return counts + self._flushed(wire, waiting)
 
     def _flushed(self, wire: Wire, waiting: list[tuple[Table, Sequence[Any]]]) -> list[int]:
@@ -424,17 +430,13 @@ class BulkCopyWriter:
         step = self._rows_per_statement or len(rows)
         count = 0
         for first in range(0, len(rows), step):
-            try:
-                wire.bulk_copy(
-                    name,
-                    columns,
-                    rows[first : first + step],
-                    timeout_seconds=self._timeout_seconds,
-                    keep_identity=table.name in self._keep_identity,
-                )
-            except Exception as error:
-                self._judge(error, table)
-                raise
+            wire.bulk_copy(
+                name,
+                columns,
+                rows[first : first + step],
+                timeout_seconds=self._timeout_seconds,
+                keep_identity=table.name in self._keep_identity,
+            )
             if self._counts_rows:
                 # The library returns what it sent; this is what the server took.
                 count += int(wire.query("SELECT @@ROWCOUNT")[0][0])

@@ -173,6 +173,18 @@ def test_connections_lost_twice_end_bulk_copy_for_the_load(caplog: pytest.LogCap
     assert is_trusted(secrets.token_hex(4))
 
 
+def test_a_copy_that_fails_with_the_statement_after_it_counts_too() -> None:
+    class Late(FakeCore):
+        def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+            raise CoreFailure("the stream is incorrect")
+
+    load = secrets.token_hex(4)
+    for _ in range(MOST_LOST):
+        with pytest.raises(CoreFailure):
+            writer(load=load).write_tables(Late(), [(ONE, [ROWS])])
+    assert not is_trusted(load)
+
+
 class OtherWire(Wire):
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         raise AssertionError(sql)
