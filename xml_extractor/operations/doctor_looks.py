@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -45,7 +46,7 @@ class _Lost(Exception):
         self.exit_code = exit_code
 
 
-class Looker:
+class Looker(ABC):
     """Collects findings of one side; a look that fails is a finding and does not end the others."""
 
     name: str
@@ -105,9 +106,9 @@ class Looker:
         """What is to be said of a database that is not there; None = it should be."""
         return None
 
+    @abstractmethod
     def look_at(self, session: Session) -> None:
         """Look at everything through an open connection."""
-        raise NotImplementedError
 
     def add(self, health: Health, subject: str, text: str, cure: str | None = None) -> None:
         self.found.append(Finding(health, subject, text, cure))

@@ -143,9 +143,10 @@ def test_the_watch_tells_a_programs_cpu_from_that_of_others() -> None:
     burn = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]
     with support.MachineWatch() as own:
         subprocess.run(burn, check=True)
-    assert 0.29 <= own.cpu < 1.0  # clock ticks are coarse
+    assert own.cpu >= 0.3 - 1e-9  # differences of clocks are rounded
+    assert own.cpu < 1.0
     assert own.wall >= 0.3
-    assert 0.0 <= own.others_share <= 1.1
+    assert 0.0 <= own.others_share <= 1.1  # clock ticks are coarse
     other = subprocess.Popen(burn)  # not waited for inside: somebody else's
     with support.MachineWatch() as watch:
         time.sleep(0.25)
