@@ -145,7 +145,11 @@ class TcpProxy:
             line = _Line(self, client, server)
             with self._lock:
                 self._lines.add(line)
-            line.start()
+            # A cut may have closed the line already; whoever accepts must live on, or nobody connects again.
+            try:
+                line.start()
+            except OSError:
+                line.close()
 
     def sprung(self, before: bytes, data: bytes) -> Trap | None:
         """The trap that springs at what a client has sent."""
