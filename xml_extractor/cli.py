@@ -25,7 +25,8 @@ from xml_extractor.cli_flags import (
 from xml_extractor.cli_output import Output, use_utf8
 from xml_extractor.errors import ExitCode, LoaderError
 from xml_extractor.mapping.records import Stage
-from xml_extractor.settings import Settings, read_settings
+from xml_extractor.settings import Settings
+from xml_extractor.settings_reading import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +152,11 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     for parser_of in (listing, show):
         add_setting_flags(parser_of, (*DATABASES, "target_schema", "contract", *TIME_LIMITS, *LOG))
         add_json_flag(parser_of)
-    options = [name for name in LOAD if name not in ("limit", "app_id_start", "app_id_end", "on_plan_change")]
+    options = [
+        name
+        for name in LOAD
+        if name not in ("limit", "app_id_start", "app_id_end", "on_plan_change", "on_change")
+    ]
     add_setting_flags(replay, (*DATABASES, "contract", *options, "summary", "progress", *LOG))
     add_json_flag(replay)
 

@@ -34,6 +34,8 @@ _METAVARS: Final = {
     "source_name": "NAME",
     "contract": "FILE",
     "throttle": "DOCS_PER_SECOND",
+    "max_quarantined": "N|P%",
+    "max_drift": "PERCENT",
     "server": "HOST",
     "database": "NAME",
     "username": "NAME",

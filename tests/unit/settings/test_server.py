@@ -12,7 +12,8 @@ from sqlalchemy.engine import make_url
 from xml_extractor import settings as settings_module
 from xml_extractor.engines.mssql.connection import from_url
 from xml_extractor.errors import UsageError
-from xml_extractor.settings import Databases, Settings, databases, read_settings
+from xml_extractor.settings import Databases, Settings, databases
+from xml_extractor.settings_reading import read_settings
 
 SERVER = {"server": r"db.example\prod,1444", "database": "lending", "username": "loader"}
 PLAIN = {"server": "db", "database": "lending", "username": "loader"}

@@ -18,15 +18,21 @@ from xml_extractor.settings import (
     default_text,
     flag,
     hide_password,
-    read_settings,
     variable,
 )
+from xml_extractor.settings_reading import read_settings
 
 VALUES: dict[str, tuple[str, str, str]] = {
     # three different allowed texts: for the config file, the environment, the flag
     "workers": ("1", "2", "3"),
     "batch_size": ("10", "20", "30"),
     "queue_size": ("10", "20", "30"),
+    "on_change": ("ignore", "report", "replace"),
+    "max_quarantined": ("10", "5%", "2.5%"),
+    "max_drift": ("0", "50", "12.5"),
+    "drift_sample": ("0", "300", "400"),
+    "memory_limit": ("1GiB", "2GiB", "3GiB"),
+    "worker_timeout": ("1", "2", "3"),
     "queue_bytes": ("1MiB", "2MiB", "3MiB"),
     "insert_threads": ("1", "2", "3"),
     "limit": ("10", "20", "30"),
