@@ -24,6 +24,10 @@ W = TypeVar("W", bound=Wire)
 GRACE_SECONDS: Final = 1.0
 """How long a call may take to come back once it was cancelled, or a connection to be closed."""
 
+SIGNAL_SECONDS: Final = 0.5
+"""A signal that the system hands to another thread does not wake the main one: Python looks for it when a
+wait ends, so no wait is longer than this."""
+
 
 class DriverThread:
     """Makes one session's driver calls, one at a time.
@@ -107,14 +111,14 @@ class DriverThread:
             self._thread.join(GRACE_SECONDS)
 
     def _answer(self, started: float, seconds: float) -> tuple[Any, BaseException | None] | None:
-        wait = seconds
+        left = seconds
         while True:
             try:
-                return self._answers.get(timeout=wait)
+                return self._answers.get(timeout=min(left, SIGNAL_SECONDS))
             except Empty:
                 asked = started if self._wire is None else max(started, self._wire.asked_at)
-                wait = asked + seconds - monotonic()
-                if wait <= 0:
+                left = asked + seconds - monotonic()
+                if left <= 0:
                     return self._late(seconds)
 
     def _late(self, seconds: float) -> tuple[Any, BaseException | None] | None:

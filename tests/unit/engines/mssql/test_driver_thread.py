@@ -235,9 +235,18 @@ def test_abandoning_an_idle_session_closes_it() -> None:
     thread.close()
 
 
-def test_ctrl_c_while_waiting_does_not_lose_the_thread(release: threading.Event) -> None:
+@pytest.mark.parametrize("thread_that_is_hit", ["any", "another"])
+def test_ctrl_c_while_waiting_does_not_lose_the_thread(
+    release: threading.Event, thread_that_is_hit: str
+) -> None:
+    def interrupt() -> None:
+        if thread_that_is_hit == "any":
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
     thread, wire = opened()
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(0.1, interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         thread.call(blocking(release), LONG)
