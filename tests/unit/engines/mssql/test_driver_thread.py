@@ -247,9 +247,11 @@ def test_ctrl_c_while_waiting_does_not_lose_the_thread(
 
     thread, wire = opened()
     timer = threading.Timer(0.1, interrupt)
+    started = time.monotonic()
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         thread.call(blocking(release), LONG)
+    assert time.monotonic() - started < LONG, "it was noticed only when the wait had ended by itself"
     timer.join()
     assert wire.cancelled.wait(5)
     with pytest.raises(Aborted):
