@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from xml_extractor import failpoints
 from xml_extractor.cli_flags import (
     DATABASES,
     LOAD,
@@ -207,6 +208,7 @@ def run_command(run: Command, arguments: argparse.Namespace) -> int:
     try:
         settings = read_settings(setting_flags(arguments), config=arguments.config)
         set_up_logging(settings.log_level, settings.log_file, output.err)
+        failpoints.announce()
         code = run(arguments, settings, output)
         sys.stdout.flush()
         return code

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Final, Protocol
 
+from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import SqlType
 from xml_extractor.mapping.records import Key, Row, SourceDocument
@@ -236,7 +237,11 @@ class Session(ABC):
 
         One :meth:`write_rows` after the other, unless the engine can do it in fewer round trips.
         """
-        return [self.write_rows(table, encoded) for table, encoded in tables]
+        inserted = []
+        for table, encoded in tables:
+            inserted.append(self.write_rows(table, encoded))
+            failpoints.hit("between_tables", self)
+        return inserted
 
     @abstractmethod
     def table_names(self) -> Collection[str]:

@@ -14,6 +14,7 @@ from time import monotonic
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
+from xml_extractor import failpoints
 from xml_extractor.engines.base import Engine, FaultKind
 from xml_extractor.errors import LoaderError
 
@@ -108,6 +109,7 @@ class _Schedule:
         )
 
     def sleep(self, seconds: float) -> None:
+        failpoints.hit("retry")
         if self._stop_event.wait(seconds) and self._error is not None:
             # Another attempt could wait for a server that does not answer; nobody wants its result.
             raise self._error

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from xml_extractor import failpoints
 from xml_extractor.contract import Contract, read_contract
 from xml_extractor.engines.base import Engine
 from xml_extractor.errors import ExitCode, LoaderError, TargetError, UsageError
@@ -58,6 +59,7 @@ def load(
     Raises:
         LoaderError: by its class, and its ``exit_code``, one knows what to do about it.
     """
+    failpoints.announce()
     options = options or LoadOptions()
     if not isinstance(contract, Contract):
         contract = read_contract(Path(contract))

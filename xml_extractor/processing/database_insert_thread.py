@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from time import perf_counter
 
+from xml_extractor import failpoints
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.target.base import BatchResult, BatchWriter
@@ -55,7 +56,9 @@ class DatabaseInsertThread:
                 self.waiting_seconds += started - waiting
                 if batch is None:
                     return
+                failpoints.hit("queue_take")
                 self._on_commit(writer.commit_batch(batch), perf_counter())
+                failpoints.hit("after_acknowledge")
         except PipelineStopped:
             return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import xxhash
 
+from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import RowEncoder
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
@@ -36,6 +37,7 @@ class DocumentWorker:
 
     def process(self, document: SourceDocument, previous: Previous | None = None) -> DocumentRecord:
         """Return the document's record, whatever is wrong with the document; never raises for it."""
+        failpoints.hit("worker_document", key=document.key)
         clock = self.clock
         try:
             try:

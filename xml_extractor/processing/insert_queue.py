@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from xml_extractor import failpoints
 from xml_extractor.mapping.records import DocumentRecord
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 
@@ -62,6 +63,7 @@ class InsertQueue:
             PipelineStopped: the pipeline has ended; records not yet added are the caller's to forget,
                 because their documents are still pending in the source.
         """
+        failpoints.hit("queue_put")
         waited = 0.0
         with self._not_full:
             for record in records:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine
 from xml_extractor.errors import LoaderError
@@ -266,6 +267,7 @@ class ParallelCoordinator:
     def _dispatch(self, chunks: Iterable[Chunk], channel: Channel[Chunk]) -> None:
         try:
             for chunk in chunks:
+                failpoints.hit("dispatcher")
                 if not self._throttle.take(len(chunk.keys)) or self._state.stopping.is_set():
                     break
                 channel.put(chunk, 1)
@@ -312,12 +314,14 @@ class ParallelCoordinator:
             if batch:
                 worker.clock.charge_map()
                 self._counts.add_batch(writer.commit_batch(batch), time.perf_counter())
+                failpoints.hit("after_acknowledge")
                 worker.clock.charge_blocked()
                 self._show_progress()
             batch, batch_bytes = [], 0
 
         try:
             for chunk in chunks:
+                failpoints.hit("dispatcher")
                 if time.perf_counter() + self._throttle.due_in() >= batch_due:
                     commit()
                 if not self._throttle.take(len(chunk.keys)):

@@ -8,6 +8,7 @@ import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from xml_extractor import failpoints
 from xml_extractor.errors import LoaderError, WorkerError
 from xml_extractor.mapping.records import DocumentRecord, Key
 from xml_extractor.processing.channel import Channel
@@ -53,6 +54,7 @@ def run_worker_process(setup: WorkerSetup, chunks: Connection, records: Connecti
     fetched: Channel[FetchedDocuments] = Channel(state, capacity_items=2, capacity_bytes=2 * FETCH_BYTES)
     fetcher = DocumentFetcher(setup.make_reader(), lambda: _next_chunk(chunks), fetched, state)
     try:
+        failpoints.hit("worker_start")
         worker = setup.make_worker()
         records.send_bytes(_pack(Ready()))
         fetcher.thread.start()
@@ -94,6 +96,7 @@ def _send(records: Connection, clock: WorkerClock, message: Mapped) -> None:
     """Send records; packing counts as mapping, waiting while the pipe is full as blocked."""
     packed = _pack(message)
     clock.charge_map()
+    failpoints.hit("worker_send")
     records.send_bytes(packed)
     clock.charge_blocked()
 

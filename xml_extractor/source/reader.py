@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Final, TypeVar
 
+from xml_extractor import failpoints
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.engines.base import Engine, FaultKind, Session
 from xml_extractor.engines.retry import retrying
@@ -113,10 +114,7 @@ class SourceReader:
         after: Key | None = None
         seen_ends: set[Key] = set()  # one key a page
         while True:
-            page = self._run(
-                "read keys",
-                lambda s, after=after: s.key_page(self._source, after, start, end, page_size),  # type: ignore[misc]
-            )
+            page = self._run("read keys", lambda s, after=after: self._page(s, after, start, end, page_size))  # type: ignore[misc]
             keys = self._checked(page, after, seen_ends)
             if keys:
                 yield keys
@@ -129,12 +127,22 @@ class SourceReader:
 
         Further columns of the source row come as text (see :func:`column_text`).
         """
-        documents = self._run("read documents", lambda s: s.documents(self._source, keys))
+        documents = self._run("read documents", lambda s: self._documents(s, keys))
         if len({document.key for document in documents}) < len(documents):
             raise self._not_unique()
         if self._source.columns:
             return [self._with_text(document) for document in documents]
         return documents
+
+    def _page(
+        self, session: Session, after: Key | None, start: Key | None, end: Key | None, size: int
+    ) -> list[Key | None]:
+        failpoints.hit("reader_keys", session)
+        return session.key_page(self._source, after, start, end, size)
+
+    def _documents(self, session: Session, keys: Sequence[Key]) -> list[SourceDocument]:
+        failpoints.hit("reader_documents", session)
+        return session.documents(self._source, keys)
 
     def _checked(self, page: Sequence[Key | None], after: Key | None, seen_ends: set[Key]) -> list[Key]:
         """Refuse a page that cannot follow ``after``.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
+from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.engines.base import Engine, Fault, FaultKind, Session
 from xml_extractor.engines.retry import retrying
@@ -134,11 +135,15 @@ class DatabaseBatchWriter(BatchWriter):
         batch = secrets.randbits(63)
         try:
             session.begin()
+            failpoints.hit("before_claim", session)
             claims = self._claim(session, batch, records)
+            failpoints.hit("after_claim", session)
             claims.rows = self._write(session, claims.ours)
             # From here to the answer nobody knows whether it is in; the ledger will, by this number.
             self._unanswered.add(batch)
+            failpoints.hit("before_commit", session)
             session.commit()
+            failpoints.hit("after_commit", session)
         except BaseException as error:
             self._connection.recover(error)
             raise
@@ -308,6 +313,7 @@ class DatabaseBatchWriter(BatchWriter):
         if stale:
             session.execute_many(f"DELETE FROM {session.table(QUARANTINE)} WHERE digest = ?", stale)
         if quarantined:
+            failpoints.hit("quarantine_write", session)
             now = timestamp(utc_now())
             session.insert_new(
                 QUARANTINE, QUARANTINE_COLUMNS, [self._quarantine_row(record, now) for record in quarantined]

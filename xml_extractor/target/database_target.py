@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine, Session
 from xml_extractor.errors import TargetError, UsageError
@@ -134,6 +136,7 @@ class DatabaseTarget(Target):
             return run, True
         if dry_run:
             return runs.Run.unwritten(plan, source_name, utc_now()), False
+        failpoints.hit("run_start", session)
         return runs.start(session, plan, source_name, settings, utc_now()), False
 
     def _refuse_other_names(
@@ -249,8 +252,14 @@ class DatabaseLoadHandle(LoadHandle):
                 connection,
                 self._retry_seconds,
                 "recording the end of the load",
-                lambda session: runs.finish(session, self.load_id, state, summary, now),
+                lambda session: self._write_end(session, state, summary, now),
             )
+
+    def _write_end(
+        self, session: Session, state: RunState, summary: Mapping[str, Any], now: datetime
+    ) -> None:
+        failpoints.hit("run_finish", session)
+        runs.finish(session, self.load_id, state, summary, now)
 
     def abort(self) -> None:
         """End a waiting lookup."""

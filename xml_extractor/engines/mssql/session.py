@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
+from xml_extractor import failpoints
 from xml_extractor.contract.plan import SourcePlan, Table
 from xml_extractor.engines import checks
 from xml_extractor.engines.base import EngineOptions, Fault, FaultKind, Session
@@ -341,4 +342,7 @@ class MssqlSession(Session):
         writer = self._writer
         if writer is None:
             writer = self._writer = self._row_writer(self._learn_json().gaps)
-        return self._in_one_transaction(lambda: writer.write_tables(self._wire, tables))
+        failpoints.hit("between_tables", self)
+        inserted = self._in_one_transaction(lambda: writer.write_tables(self._wire, tables))
+        failpoints.hit("between_tables", self)
+        return inserted
