@@ -17,7 +17,7 @@ none is given; ``@*`` each hit; ``@key:KEY`` each hit for the document with that
 
 With ``XML_EXTRACTOR_FAILPOINTS_DIR``, a folder, each specification springs once over all processes and runs
 that are given the same folder: whoever is first to create its file there.  The file's name is the
-specification's number, place and action; it holds the id of the process.
+specification's number, place and action; it holds the id of the process and the time.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class Failpoints:
             file = os.open(self._folder / spring.file_name, flags)
         except FileExistsError:
             return False
-        os.write(file, str(os.getpid()).encode())
+        os.write(file, f"{os.getpid()} {time.time():.6f}".encode())
         os.close(file)
         return True
 
