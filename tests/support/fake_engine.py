@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import SqlType
 from xml_extractor.engines.base import (
+    STREAM_ROWS,
     BatchEstimate,
     Engine,
     Fault,
@@ -44,7 +45,7 @@ def nothing(step: str) -> None:
 class FakeEngine(Engine):
     """``before`` and ``after`` get the name of the step: ``connect``, ``begin``, ``commit``, ``rollback``,
     ``query``, ``execute``, ``execute_many``, ``table_names``, ``insert_new:TABLE``, ``write_rows:TABLE``,
-    ``existing:TABLE``."""
+    ``existing:TABLE``, ``count_rows:TABLE``, ``delete_rows:TABLE``."""
 
     inner: Engine
     before: Hook = nothing
@@ -104,6 +105,9 @@ class FakeEngine(Engine):
     def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
         return self.inner.create_statements(tables)
 
+    def add_column_statement(self, table: TableSpec, column: str) -> str:
+        return self.inner.add_column_statement(table, column)
+
     def unsupported(self, plan: Plan) -> list[str]:
         return self.inner.unsupported(plan)
 
@@ -144,6 +148,12 @@ class FakeSession(Session):
         result: list[tuple[Any, ...]] = self.engine.run("query", lambda: self.inner.query(sql, parameters))
         return result
 
+    def stream(
+        self, sql: str, parameters: Sequence[Any] = (), *, rows_per_chunk: int = STREAM_ROWS
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        self.engine.run("stream", lambda: None)
+        return self.inner.stream(sql, parameters, rows_per_chunk=rows_per_chunk)
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return int(self.engine.run("execute", lambda: self.inner.execute(sql, parameters)))
 
@@ -176,6 +186,9 @@ class FakeSession(Session):
     def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
         return self.inner.count_keys(source, start, end)
 
+    def last_key(self, source: SourcePlan, start: Key | None, end: Key | None) -> Key | None:
+        return self.inner.last_key(source, start, end)
+
     def insert_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> set[Any]:
         result: set[Any] = self.engine.run(
             f"insert_new:{table}", lambda: self.inner.insert_new(table, columns, rows)
@@ -189,6 +202,17 @@ class FakeSession(Session):
             f"existing:{table}", lambda: self.inner.existing(table, columns, key_column, keys)
         )
         return result
+
+    def count_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> dict[Any, int]:
+        result: dict[Any, int] = self.engine.run(
+            f"count_rows:{table}", lambda: self.inner.count_rows(table, key_column, keys)
+        )
+        return result
+
+    def delete_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> int:
+        return int(
+            self.engine.run(f"delete_rows:{table}", lambda: self.inner.delete_rows(table, key_column, keys))
+        )
 
     def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
         number = int(

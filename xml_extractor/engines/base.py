@@ -22,6 +22,9 @@ from xml_extractor.mapping.records import Key, Row, SourceDocument
 AUTO: Final = "auto"
 """The insert path that an engine chooses by itself."""
 
+STREAM_ROWS: Final = 2000
+"""Rows that a stream hands out at once: some hundred kilobytes of short rows, and few calls of the driver."""
+
 
 class FaultKind(Enum):
     """What to do about a database error."""
@@ -167,6 +170,22 @@ class Session(ABC):
         """Run a SELECT and return all its rows."""
 
     @abstractmethod
+    def stream(
+        self, sql: str, parameters: Sequence[Any] = (), *, rows_per_chunk: int = STREAM_ROWS
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Run a SELECT when the first rows are wanted, and yield its rows as they come, in lists.
+
+        Memory holds one list, however many rows there are.  The time limit is each list's.  What is seen is
+        what one statement sees, but a stream that is read slowly keeps the server at it: row versions are
+        kept, or pages locked one after the other.  Until the stream has ended or is closed
+        (``contextlib.closing``) nothing else may be run on the session; closing it lets go of the cursor, and
+        of the transaction that it needed if none was open.
+
+        Args:
+            rows_per_chunk: rows in a list; the last one may be shorter, and none is empty.
+        """
+
+    @abstractmethod
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement and return the number of rows it touched (0 where that has no meaning)."""
 
@@ -211,6 +230,11 @@ class Session(ABC):
         """Return the number of source rows from ``start`` to ``end`` inclusive, after ``where``."""
 
     @abstractmethod
+    def last_key(self, source: SourcePlan, start: Key | None, end: Key | None) -> Key | None:
+        """Return the last key, in the order of :meth:`key_page`, from ``start`` to ``end`` inclusive, after
+        ``where``; None where there is none.  NULLs are passed over."""
+
+    @abstractmethod
     def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
         """Return the documents with these keys, in key order; keys that have gone are left out."""
 
@@ -227,6 +251,17 @@ class Session(ABC):
         self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
         """Return ``columns`` of the rows whose ``key_column`` is one of ``keys`` (any number of them)."""
+
+    @abstractmethod
+    def count_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> dict[Any, int]:
+        """Return key → number of rows, of those keys (any number of them) that have rows.
+
+        A key comes back as the column holds it: where its collation takes two texts for one, under either.
+        """
+
+    @abstractmethod
+    def delete_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> int:
+        """Delete the rows whose ``key_column`` is one of ``keys`` (any number); return how many they were."""
 
     @abstractmethod
     def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
@@ -286,6 +321,11 @@ class Engine(ABC):
     @abstractmethod
     def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
         """Return CREATE TABLE statements, in an order in which they can be run."""
+
+    @abstractmethod
+    def add_column_statement(self, table: TableSpec, column: str) -> str:
+        """Return the statement that adds a column, one of the table's specification that may be NULL, to
+        an existing table."""
 
     @abstractmethod
     def unsupported(self, plan: Plan) -> list[str]:

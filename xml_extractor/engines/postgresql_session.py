@@ -21,7 +21,7 @@ from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
 
 from xml_extractor.contract.plan import SourcePlan, Table
-from xml_extractor.engines.base import Session, TimeLimits
+from xml_extractor.engines.base import STREAM_ROWS, Session, TimeLimits
 from xml_extractor.engines.ddl import quote_identifier, split_name
 from xml_extractor.engines.encoding import written_columns
 from xml_extractor.engines.markers import split_at_markers
@@ -91,6 +91,8 @@ class PostgresqlSession(Session):
                 "extra_float_digits": "1",
                 "bytea_output": "hex",
                 "standard_conforming_strings": "on",
+                # Streams are read to their end: plan them for that, and not for the first tenth of the rows.
+                "cursor_tuple_fraction": "1",
             }
             if schema is not None:
                 settings["search_path"] = quote_identifier(schema)
@@ -165,6 +167,25 @@ class PostgresqlSession(Session):
         return self._run(
             lambda: self._connection.execute(numbered(sql), tuple(parameters) or None).fetchall()
         )
+
+    def stream(
+        self, sql: str, parameters: Sequence[Any] = (), *, rows_per_chunk: int = STREAM_ROWS
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a SELECT in lists, out of a cursor that the server keeps; see
+        :meth:`Session.stream`."""
+        own = self._connection.info.transaction_status is TransactionStatus.IDLE
+        if own:
+            self._run(lambda: self._connection.execute("BEGIN READ ONLY"))
+        try:
+            declared = f"DECLARE load_stream NO SCROLL CURSOR FOR {numbered(sql)}"
+            self._run(lambda: self._connection.execute(declared, tuple(parameters) or None))
+            while rows := self.query(f"FETCH FORWARD {rows_per_chunk} FROM load_stream"):
+                yield rows
+        finally:
+            if own:  # the cursor goes with its transaction
+                self.rollback()
+            elif self._connection.info.transaction_status is TransactionStatus.INTRANS and not self._stopped:
+                self._run(lambda: self._connection.execute("CLOSE load_stream"))
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement and return the number of rows it touched."""
@@ -267,6 +288,18 @@ class PostgresqlSession(Session):
         count: int = rows[0][0]
         return count
 
+    def last_key(self, source: SourcePlan, start: Key | None, end: Key | None) -> Key | None:
+        """Return the last key from ``start`` to ``end`` inclusive; NULLs are passed over."""
+        where, parameters, key = self._range(source, None, start, end)
+        where += f"{' AND' if where else ' WHERE'} {key} IS NOT NULL"
+        # The reverse of key_page's order, so that its index serves; without a NULL it is the same order.
+        sql = (
+            f"SELECT {quote_identifier(source.key)} FROM {quote_table(source.table)}{where} "
+            f"ORDER BY {key} DESC LIMIT 1"
+        )
+        rows = self._run(lambda: self._connection.execute(sql, parameters or None).fetchall())
+        return rows[0][0] if rows else None
+
     def _range(
         self, source: SourcePlan, after: Key | None, start: Key | None, end: Key | None
     ) -> tuple[str, list[Any], str]:
@@ -319,18 +352,36 @@ class PostgresqlSession(Session):
         self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
         """Return ``columns`` of the rows with these keys."""
-        if not keys:
-            return []
         names = ", ".join(quote_identifier(name) for name in columns)
-        sql = (
-            f"SELECT {names} FROM {quote_table(table)} "
-            f"WHERE {quote_identifier(key_column)} = ANY ($1::{self._type(table, key_column)}[])"
-        )
         found: list[tuple[Any, ...]] = []
-        for first in range(0, len(keys), KEYS_AT_ONCE):
-            chunk = [list(keys[first : first + KEYS_AT_ONCE])]
-            found.extend(self._run(lambda chunk=chunk: self._connection.execute(sql, chunk).fetchall()))  # type: ignore[misc]
+        for chunk, condition in self._key_lists(table, key_column, keys):
+            found.extend(self.query(f"SELECT {names} FROM {quote_table(table)} WHERE {condition}", chunk))
         return found
+
+    def count_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> dict[Any, int]:
+        """Return key → number of rows."""
+        column = quote_identifier(key_column)
+        sql = f"SELECT {column}, count(*) FROM {quote_table(table)} WHERE {{}} GROUP BY {column}"
+        counts: dict[Any, int] = {}
+        for chunk, condition in self._key_lists(table, key_column, keys):
+            counts.update(self.query(sql.format(condition), chunk))
+        return counts
+
+    def delete_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> int:
+        """Delete the rows with these keys."""
+        return sum(
+            self.execute(f"DELETE FROM {quote_table(table)} WHERE {condition}", chunk)
+            for chunk, condition in self._key_lists(table, key_column, keys)
+        )
+
+    def _key_lists(
+        self, table: str, key_column: str, keys: Sequence[Any]
+    ) -> Iterator[tuple[list[list[Any]], str]]:
+        """Cut keys into lists; yield each as parameters, with the condition that a key is one of them."""
+        if keys:
+            condition = f"{quote_identifier(key_column)} = ANY (?::{self._type(table, key_column)}[])"
+            for first in range(0, len(keys), KEYS_AT_ONCE):
+                yield [list(keys[first : first + KEYS_AT_ONCE])], condition
 
     def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
         """Insert one table's rows by COPY: ``encoded`` holds COPY text per document."""

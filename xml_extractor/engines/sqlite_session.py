@@ -11,12 +11,12 @@ import contextlib
 import platform
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, TypeVar
 
 from xml_extractor.contract.plan import SourcePlan, Table
-from xml_extractor.engines.base import Session, TimeLimits
+from xml_extractor.engines.base import STREAM_ROWS, Session, TimeLimits
 from xml_extractor.engines.ddl import quote_identifier, split_name
 from xml_extractor.engines.encoding import written_columns
 from xml_extractor.engines.sqlite_errors import Aborted, StatementTimeout
@@ -122,6 +122,18 @@ class SqliteSession(Session):
         """Run a SELECT and return all its rows."""
         return self._do(lambda: self._connection.execute(sql, parameters).fetchall(), wait=self._alone)
 
+    def stream(
+        self, sql: str, parameters: Sequence[Any] = (), *, rows_per_chunk: int = STREAM_ROWS
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a SELECT in lists; see :meth:`Session.stream`."""
+        cursor = self._do(lambda: self._connection.execute(sql, parameters), wait=self._alone)
+        try:
+            while rows := self._do(lambda: cursor.fetchmany(rows_per_chunk), wait=False):
+                yield rows
+        finally:
+            with contextlib.suppress(sqlite3.ProgrammingError):  # closed with its connection
+                cursor.close()
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement and return the number of rows it touched."""
         return self._do(lambda: max(self._connection.execute(sql, parameters).rowcount, 0), wait=self._alone)
@@ -191,6 +203,16 @@ class SqliteSession(Session):
         where, parameters = _range(source, None, start, end)
         count: int = self.query(f"SELECT count(*) FROM {_quote_table(source.table)}{where}", parameters)[0][0]
         return count
+
+    def last_key(self, source: SourcePlan, start: Key | None, end: Key | None) -> Key | None:
+        """Return the last key from ``start`` to ``end`` inclusive; NULL sorts first."""
+        where, parameters = _range(source, None, start, end)
+        key = quote_identifier(source.key)
+        rows = self.query(
+            f"SELECT {key} FROM {_quote_table(source.table)}{where} ORDER BY {key} COLLATE BINARY DESC LIMIT 1",
+            parameters,
+        )
+        return rows[0][0] if rows else None
 
     def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
         """Return the documents with these keys, in key order.  Text that is not UTF-8 comes as bytes."""
@@ -272,17 +294,29 @@ class SqliteSession(Session):
         """Return ``columns`` of the rows with these keys."""
         found: list[tuple[Any, ...]] = []
         names = ", ".join(quote_identifier(name) for name in columns)
-        for first in range(0, len(keys), VARIABLES):
-            chunk = keys[first : first + VARIABLES]
-            marks = ", ".join("?" * len(chunk))
-            found.extend(
+        for chunk, condition in _key_lists(quote_identifier(key_column), keys):
+            found.extend(self.query(f"SELECT {names} FROM {_quote_table(table)} WHERE {condition}", chunk))
+        return found
+
+    def count_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> dict[Any, int]:
+        """Return key → number of rows."""
+        column = quote_identifier(key_column)
+        counts: dict[Any, int] = {}
+        for chunk, condition in _key_lists(column, keys):
+            counts.update(
                 self.query(
-                    f"SELECT {names} FROM {_quote_table(table)} "
-                    f"WHERE {quote_identifier(key_column)} IN ({marks})",
+                    f"SELECT {column}, COUNT(*) FROM {_quote_table(table)} WHERE {condition} GROUP BY {column}",
                     chunk,
                 )
             )
-        return found
+        return counts
+
+    def delete_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> int:
+        """Delete the rows with these keys."""
+        return sum(
+            self.execute(f"DELETE FROM {_quote_table(table)} WHERE {condition}", chunk)
+            for chunk, condition in _key_lists(quote_identifier(key_column), keys)
+        )
 
     def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
         """Insert one table's rows: ``encoded`` holds a list of tuples per document."""
@@ -357,6 +391,13 @@ def _range(
             conditions.append(f"{key} {operator} ?")
             parameters.append(bound)
     return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), parameters
+
+
+def _key_lists(column: str, keys: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
+    """Cut keys into lists; yield each as parameters, with the condition that a key is one of them."""
+    for first in range(0, len(keys), VARIABLES):
+        chunk = keys[first : first + VARIABLES]
+        yield chunk, f"{column} IN ({', '.join('?' * len(chunk))})"
 
 
 def _quote_table(name: str) -> str:

@@ -110,11 +110,37 @@ class Claims:
 
     def existing(self, columns: Sequence[str], key_column: str, keys: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return ``columns`` of the rows with these keys."""
+        names = ", ".join(f"present.{self._quoted(name)}" for name in columns)
+        return self._by_keys(f"SELECT {names} FROM {self._table} AS present", key_column, keys)
+
+    def counts(self, key_column: str, keys: Sequence[Any]) -> dict[Any, int]:
+        """Return key, as it is stored → number of rows."""
+        name = f"present.{self._quoted(key_column)}"
+        select = f"SELECT {name}, COUNT_BIG(*) FROM {self._table} AS present"
+        found = self._by_keys(select, key_column, keys, f" GROUP BY {name}")
+        return {_canonical(column_of(self._existing, key_column), key): int(number) for key, number in found}
+
+    def delete(self, key_column: str, keys: Sequence[Any]) -> int:
+        """Delete the rows with these keys; return how many they were."""
+        # Not by OUTPUT, which a table with triggers does not allow.
+        found = self._by_keys(
+            f"DELETE present FROM {self._table} AS present", key_column, keys, ";\nSELECT ROWCOUNT_BIG()"
+        )
+        return sum(int(number) for (number,) in found)
+
+    def _quoted(self, column: str) -> str:
+        return quote_identifier(column_of(self._existing, column).name)
+
+    def _by_keys(
+        self, statement: str, key_column: str, keys: Sequence[Any], after: str = ""
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement on the rows ``present`` with these keys, in as few parts as it takes.
+
+        Args:
+            after: what follows the condition.
+        """
         column = column_of(self._existing, key_column)
         key, kind = KeyColumn.of(column), value_type(column)
-        quoted = [quote_identifier(column_of(self._existing, name).name) for name in columns]
-        names = ", ".join(f"present.{name}" for name in quoted)
-        select = f"SELECT {names} FROM {self._table} AS present"
         found: list[tuple[Any, ...]] = []
         if self._json.is_there:
             for first in range(0, len(keys), KEYS_AT_ONCE):
@@ -122,13 +148,14 @@ class Claims:
                 for given in self._given([kind], rows):
                     wanted = f"SELECT DISTINCT {comparable(key, 'given.c0')} AS k FROM {given.sql}"
                     sql = (
-                        f"{given.before}{select} JOIN ({wanted}) AS wanted "
-                        f"ON present.{quote_identifier(key.name)} = wanted.k"
+                        f"{given.before}{statement} JOIN ({wanted}) AS wanted "
+                        f"ON present.{quote_identifier(key.name)} = wanted.k{after}"
                     )
                     found += self._query(sql, given.parameters)
             return found
         for chunk in key_lists(keys):
-            found += self._query(f"{select} WHERE {key_list_condition(key, len(chunk))}", chunk)
+            condition = key_list_condition(key, len(chunk))
+            found += self._query(f"{statement} WHERE {condition}{after}", chunk)
         return found
 
     def _given(self, kinds: Sequence[SqlType], rows: Sequence[Sequence[Any]]) -> Iterator[Given]:

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from xml_extractor.engines.mssql.connection import ConnectionSettings
 from xml_extractor.engines.mssql.errors import CoreFailure
 from xml_extractor.engines.mssql.literals import bound
-from xml_extractor.engines.mssql.wires import Wire, fraction
+from xml_extractor.engines.mssql.wires import OpenRows, Wire, fraction
 
 T = TypeVar("T")
 
@@ -122,10 +122,12 @@ class CoreWire(Wire):
         has to convert to text itself.
         """
         self.run(bound(sql, parameters) if parameters else sql)
-        rows: list[tuple[Any, ...]] = _guarded(self._cursor.fetchall)
-        if rows and any(type(value) not in _CANONICAL for value in rows[0]):
-            return [tuple(map(_canonical, row)) for row in rows]
-        return rows
+        return _canonical_rows(_guarded(self._cursor.fetchall))
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> OpenRows:
+        """Run one SELECT and return its rows unread."""
+        self.run(bound(sql, parameters) if parameters else sql)
+        return _Unread(self, self._cursor)
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement and return the number of rows it touched."""
@@ -202,6 +204,34 @@ class CoreWire(Wire):
         for part in (self._cursor, self._connection):
             with contextlib.suppress(Exception, CoreFailure):
                 _guarded(part.close)
+
+
+class _Unread:
+    """The rows of what was just run; see :class:`.wires.OpenRows`."""
+
+    def __init__(self, wire: CoreWire, cursor: Any) -> None:
+        self._wire = wire
+        self._cursor = cursor
+
+    def fetch(self, count: int) -> list[tuple[Any, ...]]:
+        """Return up to so many further rows."""
+        self._wire.round_trips += 1
+        return _canonical_rows(_guarded(lambda: self._cursor.fetchmany(count)))
+
+    def close(self) -> None:
+        """Read what was not read: the connection has one cursor, and the library no other way to free it."""
+        with contextlib.suppress(Exception, CoreFailure):
+            while _guarded(lambda: self._cursor.fetchmany(_DISCARDED)):
+                pass
+
+
+_DISCARDED: Final = 10_000
+"""Rows thrown away at once."""
+
+
+def _canonical_rows(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    # Every row is looked at: where the first one holds NULL, the next may hold what is not canonical.
+    return [row if _CANONICAL.issuperset(map(type, row)) else tuple(map(_canonical, row)) for row in rows]
 
 
 def _guarded(call: Callable[[], T]) -> T:

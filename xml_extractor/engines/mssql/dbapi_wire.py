@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from xml_extractor.engines.mssql.literals import with_nulls
-from xml_extractor.engines.mssql.wires import Size, Wire, declared, plain
+from xml_extractor.engines.mssql.wires import OpenRows, Size, Wire, declared, plain
 
 T = TypeVar("T")
 
@@ -41,8 +41,8 @@ class DbapiWire(Wire):
         """Return values in the form in which the driver takes them."""
 
     @abstractmethod
-    def _fetched(self, cursor: Any) -> list[tuple[Any, ...]]:
-        """Return all rows of the present result set, canonical."""
+    def _canonical_rows(self, rows: list[Any]) -> list[tuple[Any, ...]]:
+        """Return rows as the driver gave them, canonical."""
 
     @abstractmethod
     def _as_arrays(self, cursor: Any) -> None:
@@ -61,11 +61,25 @@ class DbapiWire(Wire):
             found: list[tuple[Any, ...]] | None = None
             while True:
                 if found is None and cursor.description:
-                    found = self._fetched(cursor)
+                    found = self._canonical_rows(cursor.fetchall())
                 if not cursor.nextset():
                     return found or []
 
         return self._run(sql, parameters, rows)
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> OpenRows:
+        """Run one SELECT on a cursor of its own and return its rows unread."""
+        self.round_trips += 1
+        sql, parameters = with_nulls(sql, parameters)
+        cursor = self._connection.cursor()
+        try:
+            with self._cancellable(cursor):
+                self._start(cursor, sql, parameters)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                cursor.close()
+            raise
+        return _Unread(self, cursor)
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement and return the number of rows it touched, 0 where that has no meaning."""
@@ -119,12 +133,7 @@ class DbapiWire(Wire):
             cursor = self._connection.cursor()
         try:
             with self._cancellable(cursor):
-                if parameters:
-                    values = [plain(value) for value in parameters]
-                    cursor.setinputsizes(list(sizes) or [declared(value) for value in values])
-                    cursor.execute(text, self._bind(values))
-                else:
-                    cursor.execute(text)
+                self._start(cursor, text, parameters, sizes)
                 result = take(cursor)
         except BaseException:
             # What was not read, and what was half prepared, goes with the cursor.
@@ -136,6 +145,14 @@ class DbapiWire(Wire):
         else:
             cursor.close()
         return result
+
+    def _start(self, cursor: Any, sql: str, parameters: Sequence[Any], sizes: Sequence[Size] = ()) -> None:
+        if not parameters:
+            cursor.execute(sql)
+            return
+        values = [plain(value) for value in parameters]
+        cursor.setinputsizes(list(sizes) or [declared(value) for value in values])
+        cursor.execute(sql, self._bind(values))
 
     @contextlib.contextmanager
     def _cancellable(self, cursor: Any) -> Iterator[None]:
@@ -168,3 +185,22 @@ class DbapiWire(Wire):
             _, (_, oldest) = self._kept.popitem(last=False)
             self.round_trips += 1
             oldest.close()
+
+
+class _Unread:
+    """The rows of a cursor that was just executed; see :class:`.wires.OpenRows`."""
+
+    def __init__(self, wire: DbapiWire, cursor: Any) -> None:
+        self._wire = wire
+        self._cursor = cursor
+
+    def fetch(self, count: int) -> list[tuple[Any, ...]]:
+        """Return up to so many further rows."""
+        self._wire.round_trips += 1
+        with self._wire._cancellable(self._cursor):
+            return self._wire._canonical_rows(self._cursor.fetchmany(count))
+
+    def close(self) -> None:
+        """Give up what was not read: the driver has the server stop sending."""
+        with contextlib.suppress(Exception):
+            self._cursor.close()

@@ -52,6 +52,13 @@ class SourceTable:
         where, parameters = self._range(None, start, end)
         return int(query(f"SELECT COUNT_BIG(*) FROM {self._table}{where}", parameters)[0][0])
 
+    def last_key(self, query: Query, start: Key | None, end: Key | None) -> Key | None:
+        """Return the last key from ``start`` to ``end`` inclusive; NULL sorts first."""
+        where, parameters = self._range(None, start, end)
+        sql = f"SELECT TOP (1) {self._quoted} FROM {self._table}{where} ORDER BY {self._quoted} DESC"
+        rows = query(sql, parameters)
+        return _key(rows[0][0]) if rows else None
+
     def documents(self, query: Query, keys: Sequence[Key]) -> list[SourceDocument]:
         """Return the documents with these keys, in key order."""
         selected = f"{self._quoted}, {quote_identifier(self._source.document)}"

@@ -54,8 +54,8 @@ class MssqlPythonWire(DbapiWire):
     def _bind(self, values: Sequence[Any]) -> Sequence[Any]:
         return values
 
-    def _fetched(self, cursor: Any) -> list[tuple[Any, ...]]:
-        return [tuple(map(canonical, row)) for row in cursor.fetchall()]
+    def _canonical_rows(self, rows: list[Any]) -> list[tuple[Any, ...]]:
+        return [tuple(map(canonical, row)) for row in rows]
 
     def _touched(self, cursor: Any) -> int:
         # The cursor keeps the first result's count; the driver beneath knows the present one's.  That is not

@@ -112,8 +112,8 @@ class PyodbcWire(DbapiWire):
         # Of None pyodbc would have the server say what type it should be.
         return [self._null if value is None else value for value in values]
 
-    def _fetched(self, cursor: Any) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in cursor.fetchall()]
+    def _canonical_rows(self, rows: list[Any]) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in rows]
 
     def _as_arrays(self, cursor: Any) -> None:
         cursor.fast_executemany = True

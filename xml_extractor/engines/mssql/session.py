@@ -11,13 +11,13 @@ refuses everything but :meth:`~MssqlSession.rollback`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import SourcePlan, Table
 from xml_extractor.engines import checks
-from xml_extractor.engines.base import EngineOptions, Fault, FaultKind, Session
+from xml_extractor.engines.base import STREAM_ROWS, EngineOptions, Fault, FaultKind, Session
 from xml_extractor.engines.mssql import catalogue, names
 from xml_extractor.engines.mssql.claims import Claims, Json
 from xml_extractor.engines.mssql.driver_thread import DriverThread
@@ -176,6 +176,19 @@ class MssqlSession(Session):
         """Run a SELECT and return all its rows; see :class:`.wires.Wire` for their values."""
         return self._run(lambda: self._wire.query(sql, parameters))
 
+    def stream(
+        self, sql: str, parameters: Sequence[Any] = (), *, rows_per_chunk: int = STREAM_ROWS
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of a SELECT in lists; see :meth:`Session.stream`."""
+        unread = self._run(lambda: self._wire.rows(sql, parameters))
+        try:
+            while rows := self._run(lambda: unread.fetch(rows_per_chunk)):
+                yield rows
+        finally:
+            # In the driver's thread, and not when that was left behind: it may still be in a call.
+            if not self._driver.stopped:
+                self._driver.call(unread.close, self._seconds)
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement and return the number of rows it touched."""
         self._writing()
@@ -286,6 +299,10 @@ class MssqlSession(Session):
         """Return the number of source rows from ``start`` to ``end`` inclusive."""
         return self._source(source).count_keys(self.query, start, end)
 
+    def last_key(self, source: SourcePlan, start: Key | None, end: Key | None) -> Key | None:
+        """Return the last key from ``start`` to ``end`` inclusive."""
+        return self._source(source).last_key(self.query, start, end)
+
     def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
         """Return the documents with these keys, in key order."""
         return self._source(source).documents(self.query, keys)
@@ -331,6 +348,15 @@ class MssqlSession(Session):
         if not keys:
             return []
         return self._claims_on(table).existing(columns, key_column, keys)
+
+    def count_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> dict[Any, int]:
+        """Return key → number of rows."""
+        return self._claims_on(table).counts(key_column, keys) if keys else {}
+
+    def delete_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> int:
+        """Delete the rows with these keys."""
+        self._writing()
+        return self._claims_on(table).delete(key_column, keys) if keys else 0
 
     def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
         """Insert one table's encoded rows."""

@@ -31,6 +31,18 @@ class Queryable(Protocol):
         ...
 
 
+class OpenRows(Protocol):
+    """The rows of a SELECT that are still with the server, in its order.  Belongs to the wire's thread."""
+
+    def fetch(self, count: int) -> list[tuple[Any, ...]]:
+        """Return up to so many further rows, canonical; [] = there are no more."""
+        ...
+
+    def close(self) -> None:
+        """Give up what was not read; never raises."""
+        ...
+
+
 class Wire(ABC):
     """One open driver connection in autocommit mode.  One thread's at a time, but for :meth:`cancel`.
 
@@ -63,6 +75,10 @@ class Wire(ABC):
 
         The batch is run to its end: an error in a later statement of it is raised too.
         """
+
+    @abstractmethod
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> OpenRows:
+        """Run one SELECT and return its rows unread; until they are closed the wire does nothing else."""
 
     @abstractmethod
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,7 @@ from xml_extractor.engines.mssql.core_wire import CoreWire
 from xml_extractor.engines.mssql.encoders import Unstorable
 from xml_extractor.engines.mssql.errors import BulkCopyMisread, CoreFailure, UnstorableText
 from xml_extractor.engines.mssql.insert_paths import LOCK_ESCALATION_ROWS
-from xml_extractor.engines.mssql.wires import Wire
+from xml_extractor.engines.mssql.wires import OpenRows, Wire
 
 ONE = table("dbo.one", column("id", "int", nullable=False), column("name", "nvarchar(20)"))
 
@@ -187,6 +188,9 @@ def test_a_copy_that_fails_with_the_statement_after_it_counts_too() -> None:
 
 class OtherWire(Wire):
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        raise AssertionError(sql)
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> OpenRows:
         raise AssertionError(sql)
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
@@ -383,6 +387,7 @@ class Library:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.fails: BaseException | None = None
+        self.unread: list[tuple[Any, ...]] = []
 
     def cursor(self) -> Library:
         return self
@@ -393,6 +398,10 @@ class Library:
     def fetchall(self) -> list[tuple[Any, ...]]:
         return [(3,)]
 
+    def fetchmany(self, count: int) -> list[tuple[Any, ...]]:
+        some, self.unread = self.unread[:count], self.unread[count:]
+        return some
+
     def bulkcopy(self, table: str, rows: Any, **options: Any) -> dict[str, Any]:
         self.calls.append(f"copy {table} {list(rows)}")
         self.options = options
@@ -402,6 +411,16 @@ class Library:
 
     def close(self) -> None:
         self.calls.append("close")
+
+
+def test_rows_that_are_not_wanted_any_more_are_read_away() -> None:
+    library = Library()
+    library.unread = [(None,), (datetime.date(2024, 2, 29),), (3,), (4,)]
+    rows = CoreWire(library).rows("SELECT a FROM t WHERE b = ?", (5,))
+    assert rows.fetch(3) == [(None,), ("2024-02-29",), (3,)]
+    rows.close()
+    assert library.unread == []
+    assert library.calls == ["SELECT a FROM t WHERE b = 5"]
 
 
 def test_a_connection_is_given_up_after_a_copy_that_failed() -> None:

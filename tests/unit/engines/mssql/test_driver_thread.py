@@ -14,7 +14,7 @@ import pytest
 from xml_extractor.engines.mssql import driver_thread
 from xml_extractor.engines.mssql.driver_thread import DriverThread
 from xml_extractor.engines.mssql.errors import Aborted, CoreFailure, NoAnswer
-from xml_extractor.engines.mssql.wires import Wire
+from xml_extractor.engines.mssql.wires import OpenRows, Wire
 
 LONG = 10.0
 """Seconds that no test should ever wait for."""
@@ -30,6 +30,9 @@ class FakeWire(Wire):
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return []
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> OpenRows:
+        raise AssertionError("nothing is streamed")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return 0

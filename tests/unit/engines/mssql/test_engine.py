@@ -26,7 +26,7 @@ from xml_extractor.engines.mssql.insert_paths import BULKCOPY, EXECUTEMANY, OPEN
 from xml_extractor.engines.mssql.mssqlpython_wire import MssqlPythonWire
 from xml_extractor.engines.mssql.path_choice import PathChoice
 from xml_extractor.engines.mssql.pyodbc_wire import PyodbcWire
-from xml_extractor.engines.mssql.wires import Wire
+from xml_extractor.engines.mssql.wires import OpenRows, Wire
 
 SETTINGS = ConnectionSettings(
     server="db.example,1433", database="loader", user="u", password="hunter2", driver="pyodbc"
@@ -38,6 +38,9 @@ PLAN = plan(table("t", column("id", "int", nullable=False), column("b", "nvarcha
 class EmptyWire(Wire):
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return []
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> OpenRows:
+        raise AssertionError("nothing is streamed")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return 0

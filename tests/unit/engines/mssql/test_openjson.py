@@ -20,7 +20,7 @@ from xml_extractor.engines.mssql.openjson import (
     OpenJsonWriter,
     openjson_gaps,
 )
-from xml_extractor.engines.mssql.wires import Size, Wire
+from xml_extractor.engines.mssql.wires import OpenRows, Size, Wire
 from xml_extractor.errors import TargetError
 
 
@@ -36,6 +36,9 @@ class CountingWire(Wire):
         self.queries.append((sql, [json.loads(parameter) for parameter in parameters]))
         self.log.append("query")
         return [tuple(len(json.loads(parameter)) for parameter in parameters)]
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> OpenRows:
+        raise AssertionError("nothing is streamed")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         self.log.append(sql)

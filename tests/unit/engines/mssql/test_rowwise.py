@@ -21,7 +21,7 @@ from xml_extractor.engines.mssql.rowwise import (
     ExecuteManyWriter,
     ValuesWriter,
 )
-from xml_extractor.engines.mssql.wires import Size, Wire
+from xml_extractor.engines.mssql.wires import OpenRows, Size, Wire
 
 
 class RecordingWire(Wire):
@@ -33,6 +33,9 @@ class RecordingWire(Wire):
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         raise AssertionError("nothing is asked")
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> OpenRows:
+        raise AssertionError("nothing is streamed")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         self.executed.append(sql)

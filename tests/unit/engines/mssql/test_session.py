@@ -30,12 +30,31 @@ class ConnectionGone(Exception):
     pass
 
 
+class ScriptedRows:
+    """Gives rows piece by piece; an exception among them is raised."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self.left = rows
+        self.closed = False
+
+    def fetch(self, count: int) -> list[tuple[Any, ...]]:
+        some, self.left = self.left[:count], self.left[count:]
+        for row in some:
+            if isinstance(row, Exception):
+                raise row
+        return some
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class ScriptedWire(Wire):
     """Answers by words in the statements, the latest rule first, and keeps what it was asked."""
 
     def __init__(self) -> None:
         self.log: list[tuple[str, tuple[Any, ...]]] = []
         self.rules: list[tuple[str, Callable[[tuple[Any, ...]], Answer] | Answer]] = []
+        self.opened: list[ScriptedRows] = []
         self.closed = False
 
     def on(self, word: str, answer: Callable[[tuple[Any, ...]], Answer] | Answer) -> None:
@@ -51,6 +70,10 @@ class ScriptedWire(Wire):
                     raise found
                 return found
         return []
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> ScriptedRows:
+        self.opened.append(ScriptedRows(list(self.query(sql, parameters))))
+        return self.opened[-1]
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return len(self.query(sql, parameters))
@@ -630,3 +653,31 @@ def test_tables_are_listed_in_the_schema_that_was_set(
     assert wire.log[-1][1] == ("stage]d",)
     assert session.table("t") == "[stage]]d].[t]"
     assert session.table("dbo.t") == "[dbo].[t]"
+
+
+# ------------------------------------------------------------------------------------------ streams
+
+
+def test_a_stream_closes_its_cursor(session: MssqlSession, wire: ScriptedWire) -> None:
+    wire.on("FROM t", [(n,) for n in range(5)])
+    assert list(session.stream("SELECT a FROM t", rows_per_chunk=2)) == [[(0,), (1,)], [(2,), (3,)], [(4,)]]
+    stream = session.stream("SELECT a FROM t", rows_per_chunk=2)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert [rows.closed for rows in wire.opened] == [True, True]
+
+
+def test_a_stream_that_fails_closes_its_cursor(session: MssqlSession, wire: ScriptedWire) -> None:
+    wire.on("FROM t", [(1,), cast("tuple[Any, ...]", ConnectionGone())])
+    with pytest.raises(ConnectionGone):
+        list(session.stream("SELECT a FROM t", rows_per_chunk=1))
+    assert [rows.closed for rows in wire.opened] == [True]
+
+
+def test_an_aborted_stream_leaves_the_cursor_to_the_thread(session: MssqlSession, wire: ScriptedWire) -> None:
+    wire.on("FROM t", [(n,) for n in range(5)])
+    stream = session.stream("SELECT a FROM t", rows_per_chunk=2)
+    next(stream)
+    session.abort()
+    with pytest.raises(driver_thread.Aborted):
+        next(stream)

@@ -179,6 +179,12 @@ class FakeCursor:
     def fetchall(self) -> list[Any]:
         return list(self._results[0])
 
+    def fetchmany(self, count: int) -> list[Any]:
+        some, self._results[0] = self._results[0][:count], self._results[0][count:]
+        if some and isinstance(some[-1], Exception):
+            raise some[-1]
+        return list(some)
+
     def nextset(self) -> bool:
         self._results.pop(0)
         self._raise()
@@ -235,6 +241,23 @@ def test_the_first_result_set_counts_and_the_batch_is_read_to_its_end(
     with pytest.raises(ValueError, match="division"):
         wire.query("SELECT 1; SELECT 1/0")
     assert all(cursor.closed for cursor in connection.cursors)
+
+
+def test_rows_are_read_as_they_are_wanted(wire: DbapiWire, connection: FakeConnection) -> None:
+    connection.script = [[(1,), (2,), (3,)]]
+    rows = wire.rows("SELECT a FROM t WHERE b = ?", ("x",))
+    assert [rows.fetch(2), rows.fetch(2), rows.fetch(2)] == [[(1,), (2,)], [(3,)], []]
+    assert connection.log == [("SELECT a FROM t WHERE b = ?", ["x"], [(SQL_WVARCHAR, 4000, 0)])]
+    assert not connection.cursors[0].closed
+    rows.close()
+    assert connection.cursors[0].closed
+    connection.script = [[(1,), ValueError("gone")]]
+    with pytest.raises(ValueError, match="gone"):
+        wire.rows("SELECT a FROM t").fetch(5)
+    connection.script = None
+    with pytest.raises(ConnectionError):
+        wire.rows("SELECT a FROM t")
+    assert connection.cursors[-1].closed
 
 
 def test_a_statements_own_count_comes_after_its_triggers(wire: DbapiWire, connection: FakeConnection) -> None:
