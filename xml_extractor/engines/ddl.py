@@ -84,3 +84,15 @@ def create_statement(
         lines.append(f"    FOREIGN KEY ({own}) REFERENCES {quote_table(table.parent)} ({theirs})")
     body = ",\n".join(lines)
     return f"CREATE TABLE {quote_table(table.name)} (\n{body}\n){suffix}"
+
+
+def add_column_statement(
+    table: TableSpec,
+    column: str,
+    *,
+    quote_table: Callable[[str], str],
+    column_definition: Callable[[TableSpec, ColumnSpec], str],
+) -> str:
+    """Write one ALTER TABLE statement that adds a column of the specification."""
+    added = next(spec for spec in table.columns if spec.name == column)
+    return f"ALTER TABLE {quote_table(table.name)} ADD {column_definition(table, added)}"

@@ -42,7 +42,13 @@ from xml_extractor.engines.base import (
     TableSpec,
     TimeLimits,
 )
-from xml_extractor.engines.ddl import create_statement, parents_first, quote_identifier, split_name
+from xml_extractor.engines.ddl import (
+    add_column_statement,
+    create_statement,
+    parents_first,
+    quote_identifier,
+    split_name,
+)
 from xml_extractor.engines.encoding import LONG_TEXT, TupleEncoder
 from xml_extractor.engines.sqlite_session import SqliteSession
 
@@ -160,6 +166,12 @@ class SqliteEngine(Engine):
             )
             for table in parents_first(tables)
         ]
+
+    def add_column_statement(self, table: TableSpec, column: str) -> str:
+        """Return the statement that adds a column."""
+        return add_column_statement(
+            table, column, quote_table=self.quote, column_definition=_column_definition
+        )
 
     def staging_statements(self, source: SourcePlan, key_type: SqlType) -> list[str]:
         """Return the statement that creates an empty source table."""

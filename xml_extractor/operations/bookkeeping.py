@@ -9,7 +9,7 @@ from xml_extractor.engines.base import Session
 from xml_extractor.errors import LoaderError, UsageError
 from xml_extractor.operations import opening
 from xml_extractor.settings import LoadOptions
-from xml_extractor.target.bookkeeping import TABLES, installed_version
+from xml_extractor.target.bookkeeping import SCHEMA_VERSION, TABLES, TABLES_SINCE, installed_version
 from xml_extractor.target.failures import is_bug, target_error
 
 T = TypeVar("T")
@@ -64,10 +64,15 @@ class Bookkeeping:
 
     def _check(self) -> None:
         present = {name.lower() for name in self.ask(lambda session: session.table_names())}
-        missing = [name for name in TABLES if name not in present]
+        missing = [name for name in TABLES if name not in present and name not in TABLES_SINCE]
         if missing:
             raise UsageError(
                 f"{self.engine.display} has no table {missing[0]}: nothing was loaded into it yet; load "
                 "first, or name another database with --target"
             )
-        self.ask(installed_version)
+        version = self.ask(installed_version)
+        if version < SCHEMA_VERSION:
+            raise UsageError(
+                f"the bookkeeping tables (load_…) of {self.engine.display} have version {version}, and this "
+                f"program reads version {SCHEMA_VERSION}: the next load upgrades them; run one first"
+            )

@@ -334,6 +334,7 @@ class DatabaseBatchWriter(BatchWriter):
                 for text in (rejection.message, rejection.table, rejection.column, rejection.path)
             ),
             now,
+            record.document_hash or None,
         )
 
 

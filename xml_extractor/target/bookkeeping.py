@@ -4,6 +4,7 @@
 ``load_runs``        one row a load: what was loaded from where under which plan
 ``load_ledger``      one row a document: the one place that says whether it is loaded (laws 1 and 2)
 ``load_quarantine``  one row a quarantined document: stage, reason, place
+``load_ranges``      one row a finished stretch of source keys: what a resumed load need not look at again
 
 The names of columns are no reserved words on any engine, so that statements can be written without quotes.
 """
@@ -16,18 +17,22 @@ from datetime import datetime
 from typing import Final
 
 from xml_extractor.contract.types import parse_type
-from xml_extractor.engines.base import ColumnSpec, Engine, Session, TableSpec
-from xml_extractor.errors import UsageError
+from xml_extractor.engines.base import ColumnSpec, Engine, FaultKind, Session, TableSpec
+from xml_extractor.errors import TargetSchemaError, UsageError
 from xml_extractor.target.timestamps import timestamp
 
 SCHEMA: Final = "load_schema"
 RUNS: Final = "load_runs"
 LEDGER: Final = "load_ledger"
 QUARANTINE: Final = "load_quarantine"
-TABLES: Final = (SCHEMA, RUNS, LEDGER, QUARANTINE)
+RANGES: Final = "load_ranges"
+TABLES: Final = (SCHEMA, RUNS, LEDGER, QUARANTINE, RANGES)
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The layout that this program writes."""
+
+TABLES_SINCE: Final = {RANGES: 2}
+"""The version that brought a table, where that was not the first."""
 
 
 def _column(name: str, type_text: str, nullable: bool = False) -> ColumnSpec:
@@ -56,6 +61,8 @@ def bookkeeping_specs() -> list[TableSpec]:
                 _column("state", "varchar(16)"),
                 _column("settings", "nvarchar(max)"),
                 _column("summary", "nvarchar(max)", nullable=True),
+                # Ranges of another epoch than this one (NULL = 0) are not to be relied on.
+                _column("ranges_epoch", "int", nullable=True),
             ),
             primary_key=("load_id",),
         ),
@@ -86,26 +93,74 @@ def bookkeeping_specs() -> list[TableSpec]:
                 _column("column_name", "nvarchar(max)", nullable=True),
                 _column("path", "nvarchar(max)", nullable=True),
                 _column("quarantined_at", "datetime2(6)"),
+                # Of the content that was refused: the ledger may keep that of an older one, which is loaded.
+                _column("document_hash", "binary(16)", nullable=True),
             ),
             primary_key=("digest",),
+        ),
+        TableSpec(
+            RANGES,
+            (
+                _column("range_key", "binary(16)"),
+                _column("load_id", "int"),
+                _column("scope", "nvarchar(max)"),
+                _column("epoch", "int"),
+                _column("range_number", "bigint"),
+                _column("after_key", "nvarchar(max)", nullable=True),
+                _column("last_key", "nvarchar(max)"),
+                _column("loaded", "int"),
+                _column("quarantined", "int"),
+                _column("skipped", "int"),
+                _column("other_plan", "int"),
+                _column("content", "binary(16)"),
+                _column("finished_at", "datetime2(6)"),
+            ),
+            primary_key=("range_key",),
         ),
     ]
 
 
 LEDGER_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[2].columns)
 QUARANTINE_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[3].columns)
+RANGES_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[4].columns)
 
 
 @dataclass(frozen=True, slots=True)
 class UpgradeStep:
-    """What turns the layout before ``version`` into ``version``, in the engine's own SQL."""
+    """What turns the layout before ``version`` into ``version``, in the engine's own SQL.
+
+    ``statements`` is asked outside a transaction, and leaves out what somebody has changed by hand already.
+    """
 
     version: int
-    statements: Callable[[Engine], Sequence[str]]
+    statements: Callable[[Engine, Session], Sequence[str]]
 
 
-UPGRADE_STEPS: tuple[UpgradeStep, ...] = ()
-"""Steps in ascending order; version 1 is what :func:`bookkeeping_specs` creates."""
+def _to_version_2(engine: Engine, session: Session) -> list[str]:
+    specs = {spec.name: spec for spec in bookkeeping_specs()}
+    statements = [
+        engine.add_column_statement(specs[table], column)
+        for table, column in ((QUARANTINE, "document_hash"), (RUNS, "ranges_epoch"))
+        if not _is_there(engine, session, table, column)
+    ]
+    if not _is_there(engine, session, RANGES, "range_key"):
+        statements += engine.create_statements([specs[RANGES]])
+    return statements
+
+
+UPGRADE_STEPS: tuple[UpgradeStep, ...] = (UpgradeStep(2, _to_version_2),)
+"""Steps in ascending order; version 1 was the first layout."""
+
+
+def _is_there(engine: Engine, session: Session, table: str, column: str) -> bool:
+    try:
+        session.query(f"SELECT {column} FROM {session.table(table)} WHERE 1 = 0")
+    except Exception as error:
+        session.rollback()
+        if engine.classify(error).code in ("no_such_table", "no_such_schema", "no_such_column"):
+            return False
+        raise
+    return True
 
 
 def installed_version(session: Session) -> int:
@@ -124,6 +179,12 @@ def installed_version(session: Session) -> int:
     return version
 
 
+def come_with_upgrade(session: Session) -> set[str]:
+    """Name the tables that an upgrade of the layout in the database will create."""
+    version = installed_version(session)
+    return {name for name, since in TABLES_SINCE.items() if 0 < version < since}
+
+
 def record_version(session: Session, now: datetime) -> None:
     """Write down that the present layout has just been created; harmless when that is known already."""
     session.insert_new(SCHEMA, ("version", "applied_at"), [(SCHEMA_VERSION, timestamp(now))])
@@ -137,6 +198,7 @@ def upgrade(engine: Engine, session: Session, now: datetime, *, dry_run: bool) -
 
     Raises:
         UsageError: the layout is newer than this program knows, or older in a dry run.
+        TargetSchemaError: the database refuses; it lists the statements.
     """
     version = installed_version(session)
     pending = [step for step in UPGRADE_STEPS if step.version > version]
@@ -147,15 +209,35 @@ def upgrade(engine: Engine, session: Session, now: datetime, *, dry_run: bool) -
         )
     reached = []
     for step in pending:
+        statements = step.statements(engine, session)
         session.begin()
         try:
             refused = session.insert_new(SCHEMA, ("version", "applied_at"), [(step.version, timestamp(now))])
             if not refused:
-                for statement in step.statements(engine):
+                for statement in statements:
                     session.execute(statement)
                 reached.append(step.version)
             session.commit()
+        except Exception as error:
+            session.rollback()
+            fault = engine.classify(error)
+            if fault.kind is FaultKind.FATAL:
+                raise _not_upgraded(session, step.version, statements, fault.message) from error
+            raise
         except BaseException:
             session.rollback()
             raise
     return reached
+
+
+def _not_upgraded(session: Session, version: int, statements: Sequence[str], why: str) -> TargetSchemaError:
+    """Say what an administrator can run for a user who may not change tables."""
+    script = [
+        *statements,
+        f"INSERT INTO {session.table(SCHEMA)} (version, applied_at) VALUES ({version}, CURRENT_TIMESTAMP)",
+    ]
+    return TargetSchemaError(
+        f"the bookkeeping tables (load_…) cannot be upgraded to version {version}: {why}. Have these "
+        "statements run by somebody who may change the tables, then run the same command again:\n"
+        + "\n".join(f"{statement};" for statement in script)
+    )

@@ -30,6 +30,9 @@ def ready(engine: Engine, session: Session, plan: Plan, *, create_tables: bool, 
     """
     problems = list(engine.unsupported(plan))
     missing = _missing(engine, session, [*bookkeeping.bookkeeping_specs(), *table_specs(plan)])
+    if bookkeeping.SCHEMA not in {spec.name for spec in missing}:
+        later = bookkeeping.come_with_upgrade(session)
+        missing = [spec for spec in missing if spec.name not in later]
     missing_names = {spec.name for spec in missing}
     if create_tables:
         # What exists must fit before anything is created beside it.
@@ -62,11 +65,14 @@ def compared(engine: Engine, session: Session, plan: Plan) -> tuple[list[str], l
     """Look at the tables without touching them.
 
     Returns:
-        The names of the tables that are missing, the loader's own included, and what keeps those that are
-        there from being filled.
+        The names of the tables that are missing, the loader's own included, save those that the next load
+        will add to an older layout; and what keeps those that are there from being filled.
     """
     specs = [*table_specs(plan), *bookkeeping.bookkeeping_specs()]
     missing = [spec.name for spec in _missing(engine, session, specs)]
+    if bookkeeping.SCHEMA not in missing:
+        later = bookkeeping.come_with_upgrade(session)
+        missing = [name for name in missing if name not in later]
     return missing, list(engine.table_problems(session, _only(plan, set(missing))))
 
 

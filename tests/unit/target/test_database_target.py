@@ -84,7 +84,7 @@ def test_all_that_is_missing_is_listed_at_once(empty: FakeEngine) -> None:
     for said in (
         "column base.name does not exist", "column base.amount does not exist", "base.extra is NOT NULL",
         "table contact does not exist", "load_schema", "load_runs", "load_ledger", "load_quarantine",
-        "contract ddl", "--create-tables",
+        "load_ranges", "contract ddl", "--create-tables",
     ):  # fmt: skip
         assert said in text
     assert raised.value.exit_code == 2
@@ -145,18 +145,18 @@ def test_bookkeeping_of_an_older_version_is_upgraded_once(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     steps = (
-        bookkeeping.UpgradeStep(2, lambda _: ["ALTER TABLE load_ledger ADD COLUMN two TEXT"]),
-        bookkeeping.UpgradeStep(3, lambda _: ["ALTER TABLE load_ledger ADD COLUMN three TEXT"]),
+        bookkeeping.UpgradeStep(3, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN three TEXT"]),
+        bookkeeping.UpgradeStep(4, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN four TEXT"]),
     )
     monkeypatch.setattr(bookkeeping, "UPGRADE_STEPS", steps)
-    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 4)
     with pytest.raises(UsageError, match="without --dry-run"):
         prepare(engine, dry_run=True)
     with caplog.at_level(logging.INFO):
         prepare(engine, create_tables=False).close()
         prepare(engine, create_tables=False).close()
-    assert query(engine, "SELECT version FROM load_schema ORDER BY version") == [(1,), (2,), (3,)]
-    assert query(engine, "SELECT two, three FROM load_ledger") == []
+    assert query(engine, "SELECT version FROM load_schema ORDER BY version") == [(2,), (3,), (4,)]
+    assert query(engine, "SELECT three, four FROM load_ledger") == []
     assert sum("upgraded" in message for message in caplog.messages) == 2
 
 
@@ -164,15 +164,16 @@ def test_a_failed_upgrade_leaves_the_older_version(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = (
-        bookkeeping.UpgradeStep(2, lambda _: ["ALTER TABLE load_ledger ADD COLUMN two TEXT", "nonsense"]),
+        bookkeeping.UpgradeStep(3, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN three TEXT", "nonsense"]),
     )
     monkeypatch.setattr(bookkeeping, "UPGRADE_STEPS", steps)
-    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 2)
-    with pytest.raises(TargetError):
+    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 3)
+    with pytest.raises(TargetSchemaError, match="ADD COLUMN three TEXT;") as raised:
         prepare(engine)
-    assert query(engine, "SELECT version FROM load_schema") == [(1,)]
+    assert "INSERT INTO" in str(raised.value), "the whole script, for somebody who may run it"
+    assert query(engine, "SELECT version FROM load_schema") == [(2,)]
     columns = {row[1] for row in query(engine, "PRAGMA table_info(load_ledger)")}
-    assert "two" not in columns
+    assert "three" not in columns
 
 
 # ------------------------------------------------------------------------------------- connecting

@@ -16,6 +16,7 @@ from typing import Final
 
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import Family, SqlType
+from xml_extractor.engines import ddl as shared_ddl
 from xml_extractor.engines.base import ColumnSpec, TableSpec
 from xml_extractor.engines.ddl import create_statement, parents_first
 from xml_extractor.engines.mssql import names
@@ -62,6 +63,16 @@ def create_statements(tables: Sequence[TableSpec], schema: str | None) -> list[s
         )
         for table in parents_first(tables)
     ]
+
+
+def add_column_statement(table: TableSpec, column: str, schema: str | None) -> str:
+    """Return the statement that adds a column of the specification to an existing table."""
+    return shared_ddl.add_column_statement(
+        table,
+        column,
+        quote_table=lambda name: names.quote_table(name, schema),
+        column_definition=_column_definition,
+    )
 
 
 def staging_statements(source: SourcePlan, key_type: SqlType, schema: str | None) -> list[str]:

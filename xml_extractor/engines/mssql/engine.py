@@ -125,6 +125,10 @@ class MssqlEngine(Engine):
         """Return CREATE TABLE statements, parents first."""
         return ddl.create_statements(tables, self.options.schema)
 
+    def add_column_statement(self, table: TableSpec, column: str) -> str:
+        """Return the statement that adds a column."""
+        return ddl.add_column_statement(table, column, self.options.schema)
+
     def staging_statements(self, source: SourcePlan, key_type: SqlType) -> list[str]:
         """Return the statement that creates an empty source table."""
         return ddl.staging_statements(source, key_type, self.options.schema)
