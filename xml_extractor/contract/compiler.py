@@ -34,9 +34,11 @@ from xml_extractor.contract.plan import (
     Table,
     Unique,
 )
+from xml_extractor.contract.privacy_advice import add_privacy_warnings
+from xml_extractor.contract.protections import is_private
 from xml_extractor.contract.reader import Location, Report
 from xml_extractor.contract.structure import Structure
-from xml_extractor.contract.types import Family, SqlType, Value
+from xml_extractor.contract.types import Family, SqlType, Value, parse_type
 
 _DEFAULT_SEPARATOR = ", "
 _SOURCE_KINDS = {
@@ -54,6 +56,7 @@ _SOURCE_KINDS = {
     Origin.ITEM_NAME: SourceKind.ITEM_NAME,
     Origin.ITEM_VALUE: SourceKind.ITEM_VALUE,
 }
+_ANY_TEXT = parse_type("nvarchar(max)")
 _PLACEHOLDER_TYPE = SqlType("int", Family.INTEGER)
 
 
@@ -125,7 +128,7 @@ class _Names:
         if found is own:
             self.own_columns.add(index)
             # `required` is checked after conditions and expressions have seen the row.
-            return ColumnRef(None, index, sql_type, draft.origin not in NEVER_NULL)
+            return ColumnRef(None, index, sql_type, draft.model.drop or draft.origin not in NEVER_NULL)
         return ColumnRef(found.index, index, sql_type, draft.nullable)
 
     def _find_table(self, own: TableDraft, name: str) -> TableDraft:
@@ -170,6 +173,7 @@ class _Compiler:
         self._scope_of: list[int] = []
         self._source_columns: list[str] = []
         self._tables: list[TableDraft] = []
+        self._sources: dict[tuple[int, int], ColumnSource] = {}
 
     def compile(self) -> Plan | None:
         self._tables = draft_tables(self.structure, self.report)
@@ -195,6 +199,10 @@ class _Compiler:
         complete = [table for table in tables if table is not None]
         if self.report.mistakes or len(complete) != len(tables):
             return None
+        scopes = tuple(
+            Scope(scope.parent, scope.path, scope.recurse, tuple(scope.captures)) for scope in self._scopes
+        )
+        add_privacy_warnings(self._tables, complete, self._sources, scopes, self.report)
         model = self.model
         return with_digest(
             Plan(
@@ -216,11 +224,9 @@ class _Compiler:
                 roots=self._context.roots,
                 document_where=document_where,
                 document_where_text=model.document.where,
-                report_unknown=model.unknown_elements == "report",
-                scopes=tuple(
-                    Scope(scope.parent, scope.path, scope.recurse, tuple(scope.captures))
-                    for scope in self._scopes
-                ),
+                report_unknown=model.unknown_elements != "ignore",
+                halt_unknown=model.unknown_elements == "halt",
+                scopes=scopes,
                 tables=tuple(complete),
             )
         )
@@ -381,6 +387,9 @@ class _Compiler:
         if conversion is None or source is None or column.type is None:
             return None
         model = column.model
+        self._sources[table.index, index] = source
+        if model.drop:
+            source = ColumnSource(SourceKind.CONSTANT, "drop")  # nothing is ever read for it
         return Column(
             name=column.name,
             type=column.type,
@@ -429,7 +438,10 @@ class _Compiler:
     @staticmethod
     def _assigned(text: str, names: _Names, column: ColumnDraft) -> Expression:
         expression = parse_expression(text, names)
-        return assign(expression, column.type) if column.type is not None else expression
+        if column.type is None:
+            return expression
+        # What is masked or hashed is the text of the value, and that may be longer than what is left of it.
+        return assign(expression, _ANY_TEXT if is_private(column) else column.type)
 
     def _captures(self, column: ColumnDraft, scope: int) -> ColumnSource | None:
         model = column.model

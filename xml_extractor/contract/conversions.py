@@ -13,6 +13,7 @@ from xml_extractor.contract.formats import format_problem
 from xml_extractor.contract.literals import parse_literal
 from xml_extractor.contract.model import ContractModel, PluginStep, ReplaceStep
 from xml_extractor.contract.plan import Apply, Conversion, EnumMap, OnError, Rounding
+from xml_extractor.contract.protections import protection_of
 from xml_extractor.contract.reader import Location, Report
 from xml_extractor.contract.structure import Structure
 from xml_extractor.contract.types import Family, SqlType
@@ -36,21 +37,21 @@ _RAW_TEXT: Final = frozenset(
         "binary",
     }
 )
+_PRIVATE: Final = frozenset({"mask", "hash", "drop"})
 _ORIGIN_WORDS: Final = frozenset({"description", "from_", "expr", "value", "xml", "server_generated", "type"})
 _OPTIONS: Final[dict[Origin, frozenset[str]]] = {
-    Origin.PATHS: _RAW_TEXT | {"pick", "separator", "skip_blank"},
-    Origin.KEY: _RAW_TEXT,
-    Origin.SOURCE_COLUMN: _RAW_TEXT,
+    Origin.PATHS: _RAW_TEXT | _PRIVATE | {"pick", "separator", "skip_blank"},
+    Origin.KEY: _RAW_TEXT | _PRIVATE,
+    Origin.SOURCE_COLUMN: _RAW_TEXT | _PRIVATE,
     Origin.ITEM_NAME: _RAW_TEXT,
-    Origin.ITEM_VALUE: _RAW_TEXT,
-    Origin.DOCUMENT: frozenset({"required", "on_overflow"}),
-    Origin.XML: frozenset({"required", "default", "default_makes_row", "on_overflow", "pick"}),
+    Origin.ITEM_VALUE: _RAW_TEXT | _PRIVATE,
+    Origin.DOCUMENT: _PRIVATE - {"mask"} | {"required", "on_overflow"},
+    Origin.XML: _PRIVATE - {"mask"} | {"required", "default", "default_makes_row", "on_overflow", "pick"},
     Origin.PARENT: frozenset({"required"}),
     Origin.POSITION: frozenset({"required"}),
     Origin.PARENT_POSITION: frozenset({"required", "default", "default_makes_row"}),
-    Origin.EXPRESSION: frozenset(
-        {"required", "default", "default_makes_row", "on_invalid", "on_overflow", "empty"}
-    ),
+    Origin.EXPRESSION: _PRIVATE
+    | {"required", "default", "default_makes_row", "on_invalid", "on_overflow", "empty"},
     Origin.CONSTANT: frozenset({"required", "format", "binary", "rounding", "zone", "default_zone"}),
     Origin.SERVER: frozenset({"required"}),
 }
@@ -130,8 +131,11 @@ class Conversions:
         model = column.model
         enum = self._enum(column)
         apply = self._apply(column)
+        protection = protection_of(column, self._report)
         if column.type is None:
             return None
+        if model.drop:
+            return Conversion(type=column.type, code_page=self.code_page)
         conversion = Conversion(
             type=column.type,
             apply=apply,
@@ -145,6 +149,7 @@ class Conversions:
             empty_is_null=model.empty == "null",
             on_invalid=OnError(model.on_invalid),
             on_overflow=OnError(model.on_overflow),
+            protection=protection,
         )
         self._check_formats(column, column.type)
         self._check_constants(column, conversion)

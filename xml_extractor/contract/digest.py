@@ -17,13 +17,26 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
-from xml_extractor.contract.plan import ColumnSource, EnumMap, Path, Plan, SourcePlan, StagePlan, Table
+from xml_extractor.contract.plan import (
+    ColumnSource,
+    Conversion,
+    EnumMap,
+    Path,
+    Plan,
+    SourcePlan,
+    StagePlan,
+    Table,
+)
 
 # Raise it when the meaning of plans changes, so that rows made under the old one can be told apart.
 _MEANING: Final = 1
 
+# Members that came later than loads whose digests must stay what they are: left out while they are None.
+_LATER: Final[dict[type, frozenset[str]]] = {Conversion: frozenset({"protection"})}
 _LEFT_OUT: Final[dict[type, frozenset[str]]] = {
-    Plan: frozenset({"contract", "version", "digest", "stage", "report_unknown", "document_where_text"}),
+    Plan: frozenset(
+        {"contract", "version", "digest", "stage", "report_unknown", "halt_unknown", "document_where_text"}
+    ),
     SourcePlan: frozenset({"name", "table", "where"}),
     StagePlan: frozenset(),
     Path: frozenset({"text"}),
@@ -56,7 +69,10 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
     if is_dataclass(value) and not isinstance(value, type):
-        left_out = _LEFT_OUT.get(type(value), frozenset())
+        later = _LATER.get(type(value), frozenset())
+        left_out = _LEFT_OUT.get(type(value), frozenset()) | {
+            name for name in later if getattr(value, name) is None
+        }
         members = {
             field.name: _canonical(getattr(value, field.name))
             for field in sorted(fields(value), key=lambda field: field.name)

@@ -223,7 +223,9 @@ class _Columns:
             self._inherit(column)
         else:
             column.type = self._type(column)
-            column.nullable = not (model.required or model.default is not None or origin in NEVER_NULL)
+            column.nullable = model.drop or not (
+                model.required or model.default is not None or origin in NEVER_NULL
+            )
 
     def _add_item_columns(self) -> None:
         """Give the columns of ``items: into:`` a type by what is known of them, if they are not declared."""
@@ -456,7 +458,11 @@ class _Columns:
         table.primary_key = tuple(key)
 
     def _check_key_column(self, column: ColumnDraft, at: Location) -> None:
-        if column.nullable and (column.origin is not Origin.PARENT or column.type is not None):
+        if column.model.drop:
+            self._report.mistake(
+                at, f"primary key column {column.name!r} is dropped; a key has a value: hash it instead"
+            )
+        elif column.nullable and (column.origin is not Origin.PARENT or column.type is not None):
             if not self._structure.is_damaged((*column.location, "required")):
                 self._report.mistake(
                     at,

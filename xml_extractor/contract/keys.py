@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from xml_extractor.contract.drafts import Origin, TableDraft
 
 
-def carries_source_key(table: TableDraft, index: int) -> bool:
-    """Whether a column holds the source key, unchanged enough that two keys stay two."""
+class KeyForm(Enum):
+    """In what form a column holds the source key, unchanged enough that two keys stay two."""
+
+    PLAIN = "plain"
+    HASHED = "hashed"
+
+
+def key_form(table: TableDraft, index: int) -> KeyForm | None:
+    """Return in what form a column holds the source key; ``None`` = it does not, or two keys may be one."""
     column = table.columns[index]
     if column.origin is Origin.PARENT:
-        return (
-            table.parent is not None
-            and column.parent_column is not None
-            and carries_source_key(table.parent, column.parent_column)
-        )
+        if table.parent is None or column.parent_column is None:
+            return None
+        return key_form(table.parent, column.parent_column)
     model = column.model
     lossy = (
         model.apply
@@ -21,19 +28,24 @@ def carries_source_key(table: TableDraft, index: int) -> bool:
         or model.format
         or model.on_overflow != "reject"
         or model.on_invalid != "reject"
+        or model.rounding != "reject"
+        or model.mask
+        or model.drop
     )
-    return column.origin is Origin.KEY and not lossy and model.rounding == "reject"
+    if column.origin is not Origin.KEY or lossy:
+        return None
+    return KeyForm.HASHED if model.hash else KeyForm.PLAIN
 
 
 def key_column(table: TableDraft) -> int | None:
-    """Find the column that carries the source key, one of the primary key before others."""
-    candidates = [i for i in range(len(table.columns)) if carries_source_key(table, i)]
+    """Find the column that carries the source key as it is, one of the primary key before others."""
+    candidates = [i for i in range(len(table.columns)) if key_form(table, i) is KeyForm.PLAIN]
     return min(candidates, key=lambda i: (i not in table.primary_key, i), default=None)
 
 
 def reaches_source(table: TableDraft) -> bool:
     """Whether the primary key contains the source key (law 4)."""
-    return any(carries_source_key(table, index) for index in table.primary_key)
+    return any(key_form(table, index) is not None for index in table.primary_key)
 
 
 def foreign_key(table: TableDraft) -> tuple[tuple[int, int], ...]:
@@ -46,8 +58,8 @@ def foreign_key(table: TableDraft) -> tuple[tuple[int, int], ...]:
         for own, column in enumerate(table.columns):
             same_key = (
                 column.origin is Origin.KEY
-                and carries_source_key(table, own)
-                and carries_source_key(parent, theirs)
+                and key_form(table, own) is not None
+                and key_form(table, own) is key_form(parent, theirs)
                 and column.type == parent.columns[theirs].type
             )
             if (column.origin is Origin.PARENT and column.parent_column == theirs) or same_key:

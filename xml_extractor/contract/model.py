@@ -348,6 +348,28 @@ class ColumnModel(Model):
     binary: Literal["base64", "hex"] = Field(
         "base64", description="How a binary value is written in the document.", examples=["hex"]
     )
+    mask: str | None = Field(
+        None,
+        pattern=r"^(all|(first|last)[1-9])$",
+        description=(
+            "Keeps a part of the text only: `lastN` or `firstN` (N = 1 to 9) characters; `all` keeps "
+            "nothing and leaves asterisks. See Private values."
+        ),
+        examples=["last4", "first2", "all"],
+    )
+    hash: Flag = Field(
+        False,
+        description=(
+            "Puts a keyed digest in the value's place (HMAC-SHA-256; the key is the environment variable "
+            "XML_EXTRACTOR_HASH_SALT). See Private values."
+        ),
+        examples=[True],
+    )
+    drop: Flag = Field(
+        False,
+        description="The value is never taken from the document: the column is NULL. See Private values.",
+        examples=[True],
+    )
 
 
 class IntoModel(Model):
@@ -490,10 +512,14 @@ class ContractModel(Model):
         ),
         examples=["cp1252", "utf-8"],
     )
-    unknown_elements: Literal["ignore", "report"] = Field(
+    unknown_elements: Literal["ignore", "report", "halt"] = Field(
         "ignore",
-        description="Elements that no path of the contract reaches: ignored, or named in the summary.",
-        examples=["report"],
+        description=(
+            "Elements that no path of the contract reaches: ignored, named in the summary, or (`halt`) named "
+            "in the summary and halting a load before its first document when the sample that is tried "
+            "then (`--drift-sample`) holds one."
+        ),
+        examples=["report", "halt"],
     )
     enums: dict[Name, EnumModel] = Field(default_factory=dict, description="Tables of codes, by name.")
     replacements: dict[Name, Annotated[dict[str, Scalar], Field(min_length=1)]] = Field(

@@ -176,6 +176,21 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """Keep ``count`` characters of a text, from its start or its end, or show as many asterisks."""
+
+    keep: str  # first, last, or none
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hash:
+    """Put a keyed digest in a value's place, of so many bytes; a text column takes it as hex digits."""
+
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Conversion:
     """How raw text becomes a canonical value of the column's type."""
 
@@ -193,6 +208,8 @@ class Conversion:
     empty_is_null: bool = False  # text types: '' becomes NULL
     on_invalid: OnError = OnError.REJECT
     on_overflow: OnError = OnError.REJECT
+    protection: Mask | Hash | None = None
+    """What is done to a private text after cleaning and before it becomes a value of the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,3 +306,13 @@ class Plan:
     report_unknown: bool
     scopes: tuple[Scope, ...]
     tables: tuple[Table, ...]
+    halt_unknown: bool = False  # whether unknown elements in the sample halt a load
+
+    @property
+    def hashes(self) -> bool:
+        """Whether any column holds a keyed digest, for which a salt is needed."""
+        return any(
+            isinstance(column.conversion.protection, Hash)
+            for table in self.tables
+            for column in table.columns
+        )

@@ -105,6 +105,42 @@ Operators: `+ - * / %`, `= <> < > <= >=`, `AND OR NOT`, `IN`, `BETWEEN`, `LIKE â
 `IS [NOT] NULL`, `CASE`. Functions: """
 
 
+_PRIVACY: Final = """\
+## Private values
+
+`mask`, `hash` and `drop` take effect in the worker: the value itself never reaches the target, the queue
+or a message. They are done to the text of the document after `apply` and before the conversion to the
+column's type, which is the type of what is left. Blanks at both ends do not count, and blanks alone are
+no value: the column is NULL (or its `default`, which is not protected).
+
+- `mask: last4` (`last1` to `last9`), for text columns of that length: the last 4 characters of a text that
+  has at least twice as many, 8; of a shorter one `****`.
+- `mask: first2` (`first1` to `first9`): the first 2 characters of a text that has at least 4; of a shorter
+  one `**`.
+- `mask: all`: `****`, whatever the length of the value.
+- `hash: true`, for text of 32 characters and binary of 16 bytes or more: HMAC-SHA-256 of the text in UTF-8
+  (of a binary source column: of its bytes) with the salt as its key, as lower-case hex digits or as bytes.
+  A column of at least 64 characters or 32 bytes holds all of it, a shorter one the first half.
+- `drop: true`, for every type: NULL. The column stays in the table, cannot be `required` and has no
+  `default`.
+
+Equal values have equal hashes, in every column and table, so hashed columns can be joined; clean what is
+to be equal first (`apply: [digits]`, `[trim, upper]`). The salt is the environment variable
+XML_EXTRACTOR_HASH_SALT, of 16 characters or more; where it is missing no load starts. A load of documents
+into tables that hold rows of another salt is refused. `pick: join` and lists of paths are settled before.
+
+All that refers to a protected column (`where`, `unique`, `expr`, `$parent`) sees what is stored; only
+`path('â€¦')` reads the document. An `expr` can be protected itself: then its text is. What is in the ledger
+is not protected: a `$key` that is hashed in a table still stands in `load_ledger` as it is, and the source
+has its documents. Rows of a table whose `$key` is only there hashed cannot be found by key: they can be
+neither replaced nor rolled back.
+
+`contract check` warns where another column holds the same text as it is: by the same path, by `xml` or the
+text of an element around it, by `$document`. It compares paths of child steps; of others only their last
+name.
+"""
+
+
 def contract_schema() -> dict[str, Any]:
     """Return the JSON Schema of contracts (draft 2020-12), for editors that complete YAML by it."""
     schema = ContractModel.model_json_schema(by_alias=True)
@@ -124,7 +160,7 @@ def contract_reference_markdown() -> str:
             parts.append(_COLUMNS)
         parts.append(_table(model))
     functions = ", ".join(f"`{name}`" for name in sorted(FUNCTIONS))
-    parts += [_PATHS, f"{_EXPRESSIONS}{functions}."]
+    parts += [_PATHS, _PRIVACY, f"{_EXPRESSIONS}{functions}."]
     return "\n".join(parts) + "\n"
 
 

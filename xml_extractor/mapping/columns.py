@@ -16,7 +16,7 @@ from typing import Any, Final
 from lxml import etree
 
 from xml_extractor.contract.expression import ColumnRef, Expression, PathRef, walk
-from xml_extractor.contract.plan import Column, OnError, SourceKind
+from xml_extractor.contract.plan import Column, Hash, OnError, SourceKind
 from xml_extractor.contract.types import Family, Value
 from xml_extractor.mapping.captures import PARENT_POSITION, POSITION, SEVERAL, ScopeFrame
 from xml_extractor.mapping.conversion import (
@@ -28,6 +28,7 @@ from xml_extractor.mapping.conversion_error import ConversionError, OverflowConv
 from xml_extractor.mapping.evaluation_error import EvaluationError
 from xml_extractor.mapping.expression_runtime import Environment, Frame, compile_expression
 from xml_extractor.mapping.numbers import XML_BLANKS
+from xml_extractor.mapping.protection import hasher
 from xml_extractor.mapping.records import SourceDocument
 from xml_extractor.mapping.texts import binary_fitter
 
@@ -91,6 +92,7 @@ def compile_column(index: int, column: Column, environment: Environment) -> Comp
     Raises:
         ValueError: the contract holds a constant, default or enum value that does not fit the type, or
             names a plug-in that cannot be imported.
+        UsageError: the column is hashed, and there is no salt that can be used.
     """
     source, conversion = column.source, column.conversion
     missing: Value = None
@@ -177,12 +179,15 @@ def _source_column(column: Column, missing: Value, _: Environment) -> Compute:
     place = column.source.source_column
     assert place is not None
     convert = strict_converter(column.conversion)
-    is_binary = column.type.family is Family.BINARY
+    protection = column.conversion.protection
+    of_bytes: Callable[[bytes], Value] | None = None
+    if column.type.family is Family.BINARY:
+        of_bytes = hasher(protection) if isinstance(protection, Hash) else binary_fitter(column.type)
 
     def compute(row: RowContext) -> Value:
         value = row.document.document.columns[place]
-        if is_binary and isinstance(value, (bytes, bytearray, memoryview)):
-            return binary_fitter(column.type)(bytes(value))
+        if of_bytes is not None and isinstance(value, (bytes, bytearray, memoryview)):
+            return of_bytes(bytes(value))
         text = source_text(value)
         return missing if text is None else convert(text)
 
@@ -273,9 +278,20 @@ def _item_value(column: Column, missing: Value, _: Environment) -> Compute:
 
 
 def _evaluator(column: Column, environment: Environment) -> Callable[[Frame], Value]:
-    """Compile a column's expression; the plan has it end in the conversion to the column's type."""
+    """Compile a column's expression; the plan has it end in the conversion to the column's type.
+
+    Where the column is protected the plan has it end in text, which is what a mask or hash takes.
+    """
     assert column.source.expression is not None
     evaluate = compile_expression(column.source.expression, environment)
+    if column.conversion.protection is not None:
+        convert = strict_converter(column.conversion)
+
+        def evaluate_and_protect(frame: Frame) -> Value:
+            text = evaluate(frame)
+            return None if text is None else convert(str(text))
+
+        return evaluate_and_protect
     if not column.conversion.empty_is_null:
         return evaluate
 

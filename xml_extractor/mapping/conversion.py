@@ -1,8 +1,8 @@
 """From a raw text of the document to a canonical value of a column's type.
 
-The order is: cleaning steps, enum, conversion by type, limits of the type.  White space of XML is
-trimmed before conversion for all types but text; nothing left means no value (``None``).  Converters hold
-no state and may be shared by threads.
+The order is: cleaning steps, enum, mask or hash, conversion by type, limits of the type.  White
+space of XML is trimmed before conversion for all types but text, and before a mask or hash; nothing left
+means no value (``None``).  Converters hold no state and may be shared by threads.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from xml_extractor.contract.types import Family, Value
 from xml_extractor.mapping.cleaning import Step, cleaner, enum_lookup
 from xml_extractor.mapping.conversion_error import ConversionError, OverflowConversionError
 from xml_extractor.mapping.numbers import number_converter
+from xml_extractor.mapping.protection import protected
 from xml_extractor.mapping.temporal import temporal_converter
 from xml_extractor.mapping.texts import (
     binary_converter,
@@ -73,6 +74,8 @@ def strict_converter(conversion: Conversion) -> Converter:
     What is too long or out of range is raised as :class:`OverflowConversionError`, with the value.
     """
     by_type = _type_converter(conversion)
+    if conversion.protection is not None:
+        by_type = protected(conversion.protection, conversion.type, by_type)
     clean = cleaner(conversion.apply)
     look_up: Step | None = None
     missing: Value = None
@@ -147,7 +150,8 @@ def constant_value(conversion: Conversion, text: str) -> Value:
         ValueError: the text does not fit the type.
     """
     try:
-        return converter(replace(conversion, apply=(), enum=None, empty_is_null=False))(text)
+        plain = replace(conversion, apply=(), enum=None, empty_is_null=False, protection=None)
+        return converter(plain)(text)
     except ConversionError as error:
         raise ValueError(f"{text!r} does not fit {conversion.type}: {error}") from error
 

@@ -41,6 +41,7 @@ class Interpreter:
     Raises:
         ValueError: the plan holds a constant that does not fit its type, or a plug-in that cannot be
             imported.
+        UsageError: the plan hashes columns, and there is no salt that can be used.
     """
 
     def __init__(self, plan: Plan, load_started_at: datetime) -> None:

@@ -182,7 +182,7 @@ def _add_column(code: _Code, depth: int, compiled: CompiledColumn, size: int) ->
     absent_value = compiled.default if compiled.missing is None else compiled.missing
     absent = "None" if absent_value is None else code.name("a", index, absent_value)
     value = f"v{index}"
-    plain = not conversion.apply and conversion.enum is None
+    plain = not conversion.apply and conversion.enum is None and conversion.protection is None
     if kind is SourceKind.ITEM_NAME:
         code.names["TROUBLE"] = _TROUBLE
         code.add(depth, "if item_name is TROUBLE: raise TakeCare")

@@ -8,6 +8,7 @@ every policy a column or table can state.
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from xml_extractor.contract import check_text
 from xml_extractor.contract.plan import Plan
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
+from xml_extractor.mapping.protection import SALT_VARIABLE
 from xml_extractor.mapping.records import SourceDocument
 from xml_extractor.mapping.rows import TableRows
 
@@ -54,6 +56,11 @@ OPTIONS: dict[str, list[Any]] = {
     "rounding": ["half_up", "down"],
     "binary": ["hex"],
 }
+PROTECTIONS: list[dict[str, Any]] = [
+    {"mask": "last1", "type": "varchar(2)"}, {"mask": "first2", "type": "nchar(3)"},
+    {"mask": "all", "type": "nvarchar(max)"}, {"hash": "true", "type": "char(64)"},
+    {"hash": "true", "type": "binary(16)"}, {"drop": "true"},
+]  # fmt: skip
 FORGIVING = ("on_invalid", "on_overflow", "pick")
 EXPRESSIONS = [
     "path('@a', 'int')", "path('p', 'int')", "1", "3 / path('@b', 'int')", "path('@a')", "path('p')",
@@ -95,7 +102,10 @@ def some_columns(random: Random, table: int, *, recurses: bool) -> dict[str, Any
         if random.random() < 0.2:
             wanted.add("default")
         wanted |= set(random.sample(sorted(OPTIONS), random.choice([0, 0, 1, 2])))
-        found[f"c{number}"] = column | {name: random.choice(OPTIONS[name]) for name in sorted(wanted)}
+        column |= {name: random.choice(OPTIONS[name]) for name in sorted(wanted)}
+        if random.random() < 0.15:
+            column |= random.choice(PROTECTIONS)
+        found[f"c{number}"] = column
     return found
 
 
@@ -229,6 +239,7 @@ def _mend(contract: dict[str, Any], mistake: str) -> bool:
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32))
 def test_both_ways_agree(seed: int) -> None:
+    os.environ[SALT_VARIABLE] = "a salt for tests only"
     random = Random(seed)
     contract = some_contract(random)
     plan = normal(contract)
