@@ -291,6 +291,8 @@ class Engine(ABC):
     """The most writers the engine can use at once, or None for no limit."""
     insert_paths: ClassVar[tuple[str, ...]] = ()
     """The ways in that can be chosen between; empty = there is one, and nothing to choose."""
+    rewrites: ClassVar[frozenset[str]] = frozenset()
+    """Types of contracts whose values are kept in meaning, but not in the form in which they were mapped."""
 
     @property
     @abstractmethod
@@ -317,6 +319,11 @@ class Engine(ABC):
     @abstractmethod
     def quote(self, name: str) -> str:
         """Quote a table or column name as the contract writes it (``schema.table`` allowed for tables)."""
+
+    def exact(self, column: str, kind: SqlType) -> str:
+        """Return the SQL that reads a column of a contract's type with nothing lost on the way."""
+        # In quotes, as a contract may write a name: a dot in it is then a part of it.
+        return self.quote('"' + column.replace('"', '""') + '"')
 
     @abstractmethod
     def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:

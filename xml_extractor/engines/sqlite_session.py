@@ -209,7 +209,8 @@ class SqliteSession(Session):
         where, parameters = _range(source, None, start, end)
         key = quote_identifier(source.key)
         rows = self.query(
-            f"SELECT {key} FROM {_quote_table(source.table)}{where} ORDER BY {key} COLLATE BINARY DESC LIMIT 1",
+            f"SELECT {key} FROM {_quote_table(source.table)}{where} "
+            f"ORDER BY {key} COLLATE BINARY DESC LIMIT 1",
             parameters,
         )
         return rows[0][0] if rows else None

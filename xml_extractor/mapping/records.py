@@ -66,6 +66,24 @@ class State(Enum):
     SKIPPED = "skipped"
 
 
+class Renewal(Enum):
+    """What is to be done with a document that the ledger knows already."""
+
+    RELOAD = "reload"  # map it whatever it holds; should it be refused now, its old rows go
+    RETRY = "retry"  # map it whatever it holds; should it be refused, its old rows stay
+    REPORT = "report"  # hash it; if it has changed, say so
+    REPLACE = "replace"  # hash it; if it has changed, map it; should it be refused, its old rows stay
+
+
+class Look(Enum):
+    """What hashing a document that the ledger knows has shown; the ledger's row and the rows stay."""
+
+    UNCHANGED = "unchanged"
+    CHANGED = "changed"  # to be told
+    STILL_REFUSED = "still refused"  # changed into what quarantine names already
+    RESTORED = "restored"  # what was loaded once more, while quarantine names another version, which is to go
+
+
 @dataclass(frozen=True, slots=True)
 class Previous:
     """The ledger row that a document already has, as read when it was dispatched."""
@@ -73,6 +91,19 @@ class Previous:
     state: State
     batch: int
     plan_digest: str
+    document_hash: bytes | None = None
+    renewal: Renewal = Renewal.RELOAD
+    other_plan: bool = False
+    """Whether it was settled under another version of the contract, and would be left at that."""
+    has_refused: bool = False
+    """Whether quarantine names a newer version beside the loaded one."""
+    refused_hash: bytes | None = None
+    """The hash of that version; None where it is to be tried again."""
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether the loaded rows stay if the new version is refused."""
+        return self.state is State.LOADED and self.renewal is not Renewal.RELOAD
 
 
 @dataclass(slots=True)
@@ -80,7 +111,8 @@ class DocumentRecord:
     """The outcome of one document, ready to be committed.
 
     Exactly one of these holds: ``state`` LOADED and ``rows`` filled; QUARANTINED and ``rejection``
-    filled; SKIPPED and ``rejection`` saying what the contract missed.
+    filled; SKIPPED and ``rejection`` saying what the contract missed; or ``look`` filled, and nothing
+    else: ``state`` then says what the document counts as.
     """
 
     key: Key
@@ -93,3 +125,4 @@ class DocumentRecord:
     truncated_values: int = 0
     unknown_elements: tuple[str, ...] = field(default=())
     previous: Previous | None = None
+    look: Look | None = None

@@ -12,7 +12,8 @@ from typing import Any
 from xml_extractor import failpoints
 from xml_extractor.contract import Contract, read_contract
 from xml_extractor.engines.base import Engine
-from xml_extractor.errors import ExitCode, LoaderError, TargetError, UsageError
+from xml_extractor.errors import ExitCode, HaltedError, LoaderError, TargetError, UsageError
+from xml_extractor.mapping.protection import salt_fingerprint, salted
 from xml_extractor.mapping.records import Key, Previous
 from xml_extractor.operations import opening
 from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
@@ -22,6 +23,7 @@ from xml_extractor.profiling.summary import DocumentCounts, LoadSummary
 from xml_extractor.settings import LoadOptions, hide_password
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import LoadHandle, RunState
+from xml_extractor.target.hash_salt import SALT_FINGERPRINT
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +65,13 @@ def load(
     options = options or LoadOptions()
     if not isinstance(contract, Contract):
         contract = read_contract(Path(contract))
-    plan = contract.plan
+    plan = salted(contract.plan)
     source_engine = opening.source_engine(source, options)
     opened = opening.target_of(source if target is None else target, options)
     shown = dict(settings) if settings is not None else _shown(source, target, options)
+    fingerprint = salt_fingerprint(plan)
+    if fingerprint is not None:
+        shown[SALT_FINGERPRINT] = fingerprint
     # Before the target is touched: opened for writing, a file is created, and it may be the source's.
     try:
         options = check_source(source_engine, contract, options)
@@ -81,6 +86,7 @@ def load(
         create_tables=bool(options.create_tables),
         dry_run=options.dry_run,
         on_plan_change=options.on_plan_change.value,
+        on_change=options.on_change.value,
         settings=shown,
     )
     running = RunningLoad(handle)
@@ -102,7 +108,8 @@ def load(
                 # A target that has just been given up would only be waited for once more.
                 if not isinstance(error, TargetError):
                     with suppress(LoaderError):
-                        running.record_end(RunState.FAILED, summary)
+                        halted = isinstance(error, HaltedError)
+                        running.record_end(RunState.HALTED if halted else RunState.FAILED, summary)
                 if on_failure is not None:
                     on_failure(summary)
                 raise

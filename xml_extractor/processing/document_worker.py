@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import xxhash
-
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import RowEncoder
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
-from xml_extractor.mapping.records import DocumentRecord, Previous, Rejection, SourceDocument, State
+from xml_extractor.mapping.document_hash import document_hash
+from xml_extractor.mapping.records import (
+    DocumentRecord,
+    Key,
+    Look,
+    Previous,
+    Rejection,
+    Renewal,
+    SourceDocument,
+    State,
+)
 from xml_extractor.profiling.clocks import WorkerClock
 
 RECORD_OVERHEAD_BYTES = 400
 """What a record costs beside its rows: measured as the growth of a process holding 100,000 empty ones."""
+
+_LOOKS_FIRST = (Renewal.REPORT, Renewal.REPLACE)
 
 
 class DocumentWorker:
@@ -39,6 +49,13 @@ class DocumentWorker:
         """Return the document's record, whatever is wrong with the document; never raises for it."""
         failpoints.hit("worker_document", key=document.key)
         clock = self.clock
+        hashed: bytes | None = None
+        if previous is not None and previous.renewal in _LOOKS_FIRST:
+            hashed = document_hash(document)
+            look = _look(previous, hashed)
+            clock.charge_map()
+            if look is not None:
+                return _left(document.key, previous, look)
         try:
             try:
                 tree = self._mapper.parse(document)
@@ -46,9 +63,9 @@ class DocumentWorker:
                 clock.charge_parse()
             mapped = self._mapper.map(tree, document)
         except DocumentRejected as rejected:
-            return self._refused(document, State.QUARANTINED, rejected.rejection, previous)
+            return self._refused(document, State.QUARANTINED, rejected.rejection, previous, hashed)
         except DocumentSkipped as skipped:
-            return self._refused(document, State.SKIPPED, skipped.rejection, previous)
+            return self._refused(document, State.SKIPPED, skipped.rejection, previous, hashed)
         row_counts = tuple(map(len, mapped.rows))
         if self._encoder is None:
             rows: tuple[object, ...] = ()
@@ -58,7 +75,7 @@ class DocumentWorker:
         record = DocumentRecord(
             key=document.key,
             state=State.LOADED,
-            document_hash=content_hash(document.content) if self._needs_hash else b"",
+            document_hash=self._hash(document) if hashed is None else hashed,
             rows=rows,
             row_counts=row_counts,
             size_bytes=size_bytes + RECORD_OVERHEAD_BYTES,
@@ -69,17 +86,21 @@ class DocumentWorker:
         clock.charge_map()
         return record
 
+    def _hash(self, document: SourceDocument) -> bytes:
+        return document_hash(document) if self._needs_hash else b""
+
     def _refused(
         self,
         document: SourceDocument,
         state: State,
         rejection: Rejection,
         previous: Previous | None,
+        hashed: bytes | None,
     ) -> DocumentRecord:
         record = DocumentRecord(
             key=document.key,
             state=state,
-            document_hash=content_hash(document.content) if self._needs_hash else b"",
+            document_hash=self._hash(document) if hashed is None else hashed,
             size_bytes=RECORD_OVERHEAD_BYTES,
             rejection=rejection,
             previous=previous,
@@ -88,10 +109,24 @@ class DocumentWorker:
         return record
 
 
-def content_hash(content: str | bytes | None) -> bytes:
-    """Return 16 bytes of XXH3-128 over a document as its driver gave it; ``b""`` for NULL."""
-    if content is None:
-        return b""
-    if isinstance(content, str):
-        content = content.encode("utf-8", "surrogatepass")
-    return xxhash.xxh3_128_digest(content)
+def _left(key: Key, previous: Previous, look: Look) -> DocumentRecord:
+    """Return the record of a document that the ledger knows and that is not mapped."""
+    return DocumentRecord(
+        key=key,
+        state=State.QUARANTINED if look is Look.STILL_REFUSED else previous.state,
+        document_hash=previous.document_hash or b"",
+        size_bytes=RECORD_OVERHEAD_BYTES,
+        previous=previous,
+        look=look,
+    )
+
+
+def _look(previous: Previous, hashed: bytes) -> Look | None:
+    """Say what comparing a known document's hash shows; None: it has changed and is to be mapped."""
+    # A loaded document has a hash; where somebody has removed it, only mapping it anew can settle things.
+    if hashed == (previous.document_hash or b"") and (hashed or previous.state is not State.LOADED):
+        restored = previous.has_refused and previous.renewal is Renewal.REPLACE
+        return Look.RESTORED if restored else Look.UNCHANGED
+    if previous.has_refused and hashed == previous.refused_hash:
+        return Look.STILL_REFUSED
+    return Look.CHANGED if previous.renewal is Renewal.REPORT else None

@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
+from xml_extractor.mapping.records import Key
 from xml_extractor.profiling.percentiles import LatencyHistogram
 from xml_extractor.profiling.summary import DocumentCounts
 from xml_extractor.target.base import BatchResult
+
+CHANGED_KEYS: Final = 100
+"""Keys of changed documents that a summary lists."""
 
 
 class LoadCounts:
@@ -21,6 +26,10 @@ class LoadCounts:
         self.quarantine_reasons: Counter[str] = Counter()
         self.unknown_elements: Counter[str] = Counter()
         self.truncated_values = 0
+        self.changed = 0
+        self.replaced = 0
+        self.other_plan = 0
+        self.changed_keys: list[Key] = []  # the first CHANGED_KEYS
         self.batches = 0
         self.extra_attempts = 0  # transactions beyond one a batch: retries and bisection
         self.insert_seconds = 0.0  # of all insert threads
@@ -43,13 +52,19 @@ class LoadCounts:
 
     def add_batch(self, result: BatchResult, committed_at: float) -> None:
         """Count a committed batch; ``committed_at`` is perf_counter time."""
-        self.latency.record(result.seconds)
+        # Where all documents were only looked at, nothing was inserted.
+        if result.attempts:
+            self.latency.record(result.seconds)
         with self._lock:
-            self.batches += 1
+            self.batches += result.attempts > 0
             self.extra_attempts += max(0, result.attempts - 1)
             self.insert_seconds += result.seconds
             self.last_commit = max(committed_at, self.last_commit or committed_at)
             self.truncated_values += result.truncated_values
+            self.changed += result.changed
+            self.replaced += result.replaced
+            self.other_plan += result.other_plan
+            self.changed_keys += result.changed_keys[: CHANGED_KEYS - len(self.changed_keys)]
             self.unknown_elements.update(result.unknown_elements)
             self.quarantine_reasons.update(result.quarantine_reasons)
             for table, committed, loaded in zip(self._tables, result.rows, result.document_rows, strict=True):
@@ -61,6 +76,11 @@ class LoadCounts:
                 quarantined=result.quarantined,
                 skipped=result.skipped,
             )
+
+    def refusals(self) -> tuple[Counter[str], int]:
+        """Return reasons of documents that this run put into quarantine, and how many it has settled."""
+        with self._lock:
+            return self.quarantine_reasons.copy(), self._settled.settled
 
     @property
     def vanished(self) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from xml_extractor.mapping.records import Key, Previous, State
+from xml_extractor.mapping.records import Key, Previous, Renewal, State
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.pipeline_state import PipelineState
 from xml_extractor.processing.throttle import Throttle
-from xml_extractor.settings import LoadOptions, OnPlanChange
+from xml_extractor.settings import LoadOptions, OnChange, OnPlanChange
 from xml_extractor.source.reader import SourceReader
-from xml_extractor.target.base import LoadHandle
+from xml_extractor.target.base import LedgerEntry, LoadHandle
 
 
 @dataclass(slots=True)
@@ -23,6 +23,7 @@ class KeyCounts:
     quarantined: int = 0
     skipped: int = 0
     dispatched: int = 0
+    looks: int = 0  # of those dispatched, known ones that are only looked at: have they changed?
     other_plan: int = 0  # loaded or skipped under another version of the contract, and left as they are
 
 
@@ -56,7 +57,10 @@ class PendingKeys:
                 return
 
     def _limit_reached(self) -> bool:
-        return self._options.limit is not None and self.counts.dispatched >= self._options.limit
+        # Documents that are only looked at do not count: each run would else look at the same ones again,
+        # and never come to those behind them.
+        pending = self.counts.dispatched - self.counts.looks
+        return self._options.limit is not None and pending >= self._options.limit
 
     def _pending_of(self, page: list[Key]) -> Iterator[tuple[tuple[Key, ...], dict[Key, Previous]]]:
         counts = self.counts
@@ -69,11 +73,12 @@ class PendingKeys:
             counts.read += 1
             entry = entries.get(key)
             if entry is not None:
-                other_plan = entry.plan_digest != self._plan_digest
-                if not (other_plan and self._options.on_plan_change is OnPlanChange.RELOAD):
-                    self._count_known(entry.state, other_plan)
+                known = self._to_be_renewed(entry)
+                if known is None:
+                    self._count_known(entry.counts_as, entry.plan_digest != self._plan_digest)
                     continue
-                previous[key] = entry.previous
+                previous[key] = known
+                counts.looks += known.renewal is not Renewal.RELOAD
             keys.append(key)
             counts.dispatched += 1
             if len(keys) == self._throttle.chunk_documents:
@@ -81,6 +86,15 @@ class PendingKeys:
                 keys, previous = [], {}
         if keys:
             yield tuple(keys), previous
+
+    def _to_be_renewed(self, entry: LedgerEntry) -> Previous | None:
+        """Say what is to be done with a document that the ledger knows; None = it is left as it is."""
+        options = self._options
+        if entry.plan_digest != self._plan_digest and options.on_plan_change is OnPlanChange.RELOAD:
+            return entry.previous
+        if options.on_change is OnChange.IGNORE:
+            return None
+        return entry.to_look_at(Renewal(options.on_change.value), self._plan_digest)
 
     def _count_known(self, state: State, other_plan: bool) -> None:
         counts = self.counts

@@ -85,6 +85,9 @@ class LoadSummary:
     truncated_values: int = 0
     unknown_elements: dict[str, int] = field(default_factory=dict)  # name → documents that have it
     loaded_under_another_plan: int = 0  # of those already loaded
+    changed: int = 0  # documents whose content has changed since the ledger took note of it
+    replaced: int = 0  # of these, documents whose old rows were deleted and replaced
+    changed_keys: list[str] = field(default_factory=list)  # the first of those that were only reported
     quarantine_reasons: dict[str, int] = field(default_factory=dict)  # code → documents of this run
     notes: list[str] = field(default_factory=list)  # what the run decided by itself, for the operator
     peak_memory_bytes: int | None = None
@@ -113,7 +116,7 @@ class LoadSummary:
             return self.error_code
         if self.stopped_by_signal is not None:
             return ExitCode.INTERRUPTED if self.stopped_by_signal == signal.SIGINT else ExitCode.TERMINATED
-        if self.documents.quarantined or self.loaded_under_another_plan:
+        if self.documents.quarantined or self.loaded_under_another_plan or self.changed_keys:
             return ExitCode.NEEDS_A_LOOK
         return ExitCode.OK
 
@@ -170,6 +173,9 @@ class LoadSummary:
             "truncated_values": self.truncated_values,
             "unknown_elements": dict(self.unknown_elements),
             "loaded_under_another_plan": self.loaded_under_another_plan,
+            "changed": self.changed,
+            "replaced": self.replaced,
+            "changed_keys": list(self.changed_keys),
             "quarantine_reasons": dict(self.quarantine_reasons),
             "notes": list(self.notes),
             "peak_memory_bytes": self.peak_memory_bytes,

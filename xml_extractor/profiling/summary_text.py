@@ -53,6 +53,8 @@ def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
     counts = summary.documents
     loaded = _times(counts.loaded, "document", "documents")
     done = "mapped" if _is_null(summary) else "loaded"
+    if summary.error_code is ExitCode.HALTED:
+        return f"Halted after {_elapsed(summary.seconds)}: {loaded} {done} until then."
     if summary.error is not None:
         return f"Failed after {_elapsed(summary.seconds)}: {loaded} {done} until then."
     if summary.stopped_by_signal is not None:
@@ -108,6 +110,8 @@ def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
         shown = ", ".join(f"{name} ({count:,})" for name, count in common[:10])
         more = f" and {len(common) - 10:,} more" if len(common) > 10 else ""
         lines.append(f"Elements that the contract does not mention, with documents: {shown}{more}.")
+    if summary.changed:
+        lines.append(_changed(summary, dry_run=dry_run))
     if summary.loaded_under_another_plan:
         lines.append(
             f"{_times(summary.loaded_under_another_plan, 'document was', 'documents were')} loaded or "
@@ -116,6 +120,18 @@ def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
     if summary.documents.quarantined:
         lines.append(_refused(summary, dry_run=dry_run))
     return lines
+
+
+def _changed(summary: LoadSummary, *, dry_run: bool) -> str:
+    """Say how many documents have changed since they were loaded, and what was done about it."""
+    have = f"{_times(summary.changed, 'document has', 'documents have')} changed since the ledger took note"
+    if summary.changed_keys:
+        keys = ", ".join(summary.changed_keys[:10])
+        more = ", …" if summary.changed > 10 else ""
+        return f"{have} of what they hold ({keys}{more}); --on-change replace loads them anew."
+    if dry_run:
+        return f"{have} of what they hold."
+    return f"{have} of what they hold; of {summary.replaced:,} the old rows were replaced."
 
 
 def _refused(summary: LoadSummary, *, dry_run: bool) -> str:

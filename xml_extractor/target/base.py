@@ -10,23 +10,45 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import RowEncoder
-from xml_extractor.mapping.records import DocumentRecord, Key, Previous, Rejection, State
+from xml_extractor.mapping.records import (
+    DocumentRecord,
+    Key,
+    Look,
+    Previous,
+    Rejection,
+    Renewal,
+    Stage,
+    State,
+)
 
 
 class RunState(Enum):
-    """How a load stands in ``load_runs``.  All but FINISHED can be resumed by the same command."""
+    """How a load stands in ``load_runs``.  All but FINISHED, and those that are or were rolled back, can be
+    resumed by the same command."""
 
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"  # by a signal, after what was in flight had been committed
     FAILED = "failed"
+    HALTED = "halted"  # by a guard, before it did harm
+    ROLLING_BACK = "rolling_back"  # or its rollback was interrupted: the same command finishes it
+    ROLLED_BACK = "rolled_back"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedVersion:
+    """What quarantine says of one document: of itself, or of a newer version beside the loaded one."""
+
+    stage: Stage
+    document_hash: bytes | None
+    plan_digest: str  # of the load that refused it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +63,39 @@ class LedgerEntry:
     document_hash: bytes | None
     row_counts: tuple[int, ...]  # in the order of the tables of the load that committed it
     committed_at: datetime  # UTC
+    refused: RefusedVersion | None = None
+    """Only where it was asked for: with ``on_change`` report or replace."""
 
     @property
     def previous(self) -> Previous:
         """The entry as a record carries it that is to replace it."""
-        return Previous(self.state, self.batch, self.plan_digest)
+        return Previous(self.state, self.batch, self.plan_digest, self.document_hash)
+
+    def to_look_at(self, renewal: Renewal, plan_digest: str) -> Previous | None:
+        """The entry as the worker wants it that is to find out whether the document has changed.
+
+        Args:
+            plan_digest: of the present load.
+
+        Returns:
+            None where there is nothing to be compared: what ended its workers has left no hash.
+        """
+        refused = self.refused
+        if refused is not None and refused.stage is Stage.WORKER and refused.document_hash is None:
+            return None
+        previous = replace(self.previous, renewal=renewal, other_plan=self.plan_digest != plan_digest)
+        if refused is None or self.state is not State.LOADED:
+            return previous
+        # What another version of the contract refused may be taken by this one.
+        same_plan = refused.plan_digest == plan_digest
+        refused_hash = (refused.document_hash or b"") if same_plan else None
+        return replace(previous, has_refused=True, refused_hash=refused_hash)
+
+    @property
+    def counts_as(self) -> State:
+        """What the document is counted as that is left as it is: quarantined, too, where its newer version
+        is."""
+        return self.state if self.refused is None else State.QUARANTINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +134,29 @@ class BatchResult:
     """Elements that the contract does not know: name → documents counted as loaded that hold it."""
     quarantine_reasons: Counter[str] = field(default_factory=Counter)
     """Rejection code → documents that this batch put into quarantine, those ``rejected`` included."""
+    changed: int = 0
+    """Documents whose content was found to have changed since the ledger took note of it."""
+    changed_keys: list[Key] = field(default_factory=list)
+    """Of those that were only to be reported."""
+    replaced: int = 0
+    """Of those that changed: the old version was deleted, in the same transaction."""
+    other_plan: int = 0
+    """Documents settled under another plan that were looked at, and left as they are."""
+
+    def count_look(self, record: DocumentRecord) -> None:
+        """Count a document whose look says that the ledger's row stays as it is."""
+        if record.state is State.LOADED:
+            self.already_loaded += 1
+        elif record.state is State.QUARANTINED:
+            self.quarantined += 1
+        else:
+            self.skipped += 1
+        if record.look is Look.CHANGED:
+            self.changed += 1
+            self.changed_keys.append(record.key)
+        previous = record.previous
+        if previous is not None and previous.other_plan and previous.state is not State.QUARANTINED:
+            self.other_plan += 1
 
 
 class BatchWriter(ABC):
@@ -173,6 +246,7 @@ class Target(ABC):
         dry_run: bool,
         on_plan_change: str,
         settings: Mapping[str, Any],
+        on_change: str = "ignore",
     ) -> LoadHandle:
         """Connect, check the tables, and start a load or resume an unfinished one.
 
@@ -185,6 +259,8 @@ class Target(ABC):
             on_plan_change: ``report`` or ``reload``; the latter makes sure that old rows can be found and
                 replaced.
             settings: kept with the load for the record; must hold no password.
+            on_change: ``ignore``, ``report`` or ``replace``: whether :meth:`LoadHandle.lookup` has to say
+                what is needed to find changed documents; ``replace`` makes sure that old rows can be found.
 
         Raises:
             TargetError: the target cannot be reached (within 10 seconds) or refuses.

@@ -20,7 +20,7 @@ from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.engines.base import Engine, Fault, FaultKind, Session
 from xml_extractor.engines.retry import retrying
 from xml_extractor.errors import LoaderError, TargetError
-from xml_extractor.mapping.records import DocumentRecord, Rejection, Stage, State
+from xml_extractor.mapping.records import DocumentRecord, Key, Look, Rejection, Renewal, Stage, State
 from xml_extractor.target import ledger
 from xml_extractor.target.base import BatchResult, BatchWriter, RejectedByTarget
 from xml_extractor.target.bisection import bisect
@@ -35,6 +35,8 @@ class _Claims:
     """Which records of an attempt are ours to write, and what became of the others."""
 
     ours: list[DocumentRecord] = field(default_factory=list)
+    kept: list[DocumentRecord] = field(default_factory=list)
+    """Ours, but their loaded rows, hash and state stay: only quarantine changes."""
     written: list[DocumentRecord] = field(default_factory=list)
     """Ours, but already committed by an earlier attempt whose answer was lost."""
     elsewhere: list[State] = field(default_factory=list)
@@ -45,7 +47,7 @@ class _Claims:
     @property
     def settled(self) -> list[DocumentRecord]:
         """All that are in the target by our doing, once the attempt is committed."""
-        return [*self.ours, *self.written]
+        return [*self.ours, *self.kept, *self.written]
 
 
 class DatabaseBatchWriter(BatchWriter):
@@ -68,7 +70,9 @@ class DatabaseBatchWriter(BatchWriter):
         self._retry_seconds = retry_seconds
         self._aborted = threading.Event()
         self._connection = Connection(engine, name, self._aborted)
-        self._old_rows = OldRows(engine, plan)
+        self._old_rows = OldRows(
+            engine, plan, "leave such documents as they are (--on-plan-change report, --on-change report)"
+        )
         self._unanswered: set[int] = set()
         """Batch numbers of this batch's attempts whose commit was begun and never confirmed."""
 
@@ -78,7 +82,13 @@ class DatabaseBatchWriter(BatchWriter):
         no_rows = (0,) * len(self._plan.tables)
         result = BatchResult(rows=no_rows, document_rows=no_rows)
         self._unanswered.clear()
-        ordered = sorted(records, key=ledger.sort_key)
+        to_write = []
+        for record in records:
+            if record.look is None or record.look is Look.RESTORED:
+                to_write.append(record)
+            else:
+                result.count_look(record)
+        ordered = sorted(to_write, key=ledger.sort_key)
         try:
             refused = bisect(ordered, lambda part: self._commit_part(part, result))
             if refused:
@@ -139,6 +149,7 @@ class DatabaseBatchWriter(BatchWriter):
             claims = self._claim(session, batch, records)
             failpoints.hit("after_claim", session)
             claims.rows = self._write(session, claims.ours)
+            self._set_aside(session, [*claims.ours, *claims.kept])
             # From here to the answer nobody knows whether it is in; the ledger will, by this number.
             self._unanswered.add(batch)
             failpoints.hit("before_commit", session)
@@ -191,6 +202,10 @@ class DatabaseBatchWriter(BatchWriter):
         result.quarantined += claims.elsewhere.count(State.QUARANTINED)
         result.skipped += claims.elsewhere.count(State.SKIPPED)
         for record in claims.settled:
+            if record.look is not None:
+                result.count_look(record)
+                continue
+            _count_change(record, result)
             if record.state is State.LOADED:
                 result.loaded += 1
                 result.truncated_values += record.truncated_values
@@ -223,29 +238,60 @@ class DatabaseBatchWriter(BatchWriter):
             for record, row in zip(new, rows, strict=True):
                 (lost if row[0] in refused else claims.ours).append(record)
         if known:
-            replaced = self._old_rows.expected(session, known, self._digests)
-            for record in known:
-                if self._claim_known(session, batch, record, now):
-                    claims.ours.append(record)
-                    self._old_rows.delete(session, record, replaced)
-                else:
-                    lost.append(record)
+            lost += self._take_over(session, batch, known, now, claims)
         if lost:
             self._settle(session, lost, claims)
         return claims
 
-    def _claim_known(self, session: Session, batch: int, record: DocumentRecord, now: str) -> bool:
-        """Take over a document's ledger row as it was when the document was dispatched, if it still is."""
-        assert record.previous is not None
-        touched = session.execute(
-            _TAKE_OVER.format(ledger=session.table(LEDGER)),
-            (
-                *self._ledger_values(record, batch, now),
-                self._digests.digest(record.key),
-                record.previous.batch,
-            ),
+    def _take_over(
+        self,
+        session: Session,
+        batch: int,
+        records: Sequence[DocumentRecord],
+        now: str,
+        claims: _Claims,
+    ) -> list[DocumentRecord]:
+        """Take over ledger rows as they were when their documents were dispatched; return those records
+        whose row another loader has taken over meanwhile.
+
+        The batch number is what settles it: it changes whenever a row does.  Once it is ours nobody else can
+        take the row, and what the row says of the old version holds until the transaction ends.
+        """
+        digests = [self._digests.digest(record.key) for record in records]
+        session.execute_many(
+            f"UPDATE {session.table(LEDGER)} SET batch = ? WHERE digest = ? AND batch = ?",
+            [
+                (batch, digest, record.previous.batch)
+                for record, digest in zip(records, digests, strict=True)
+                if record.previous is not None
+            ],
         )
-        return touched == 1
+        taken = {
+            bytes(digest): (State(state), int(load_id), row_counts)
+            for digest, number, state, load_id, row_counts in session.existing(
+                LEDGER, ("digest", "batch", "state", "load_id", "row_counts"), "digest", digests
+            )
+            if int(number) == batch
+        }
+        lost: list[DocumentRecord] = []
+        renewed: list[tuple[object, ...]] = []
+        loaded: list[tuple[Key, int, str]] = []
+        for record, digest in zip(records, digests, strict=True):
+            if digest not in taken:
+                lost.append(record)
+            elif _keeps_rows(record):
+                claims.kept.append(record)
+            else:
+                claims.ours.append(record)
+                renewed.append((*self._ledger_values(record, batch, now), digest))
+                state, load_id, row_counts = taken[digest]
+                if state is State.LOADED:
+                    loaded.append((record.key, load_id, row_counts))
+        if loaded:
+            self._old_rows.delete(session, self._old_rows.recorded(session, loaded))
+        if renewed:
+            session.execute_many(_RENEW.format(ledger=session.table(LEDGER)), renewed)
+        return lost
 
     def _ledger_values(self, record: DocumentRecord, batch: int, now: str) -> tuple[object, ...]:
         """The ledger row but for its digest, in the order of the columns."""
@@ -282,10 +328,8 @@ class DatabaseBatchWriter(BatchWriter):
                 claims.elsewhere.append(state)
 
     def _write(self, session: Session, records: Sequence[DocumentRecord]) -> tuple[int, ...]:
-        """Write what belongs to the claimed documents: rows, parents' tables first, and quarantine.
-
-        Returns the rows per table that the database took.
-        """
+        """Write the claimed documents' rows, parents' tables first; return the rows per table that the
+        database took."""
         rows = [0] * len(self._plan.tables)
         loaded = [record for record in records if record.state is State.LOADED]
         expected: dict[int, int] = {}
@@ -304,21 +348,23 @@ class DatabaseBatchWriter(BatchWriter):
                     "the batch was committed; what was committed before stays"
                 )
             rows[index] = taken
+        return tuple(rows)
+
+    def _set_aside(self, session: Session, records: Sequence[DocumentRecord]) -> None:
+        """Have quarantine say of the claimed documents what is true of them now."""
         quarantined = [record for record in records if record.state is State.QUARANTINED]
         stale = [
-            (self._digests.digest(record.key),)
+            self._digests.digest(record.key)
             for record in records
             if record.previous is not None or record.state is State.QUARANTINED
         ]
         if stale:
-            session.execute_many(f"DELETE FROM {session.table(QUARANTINE)} WHERE digest = ?", stale)
+            session.delete_rows(QUARANTINE, "digest", stale)
         if quarantined:
-            failpoints.hit("quarantine_write", session)
             now = timestamp(utc_now())
             session.insert_new(
                 QUARANTINE, QUARANTINE_COLUMNS, [self._quarantine_row(record, now) for record in quarantined]
             )
-        return tuple(rows)
 
     def _quarantine_row(self, record: DocumentRecord, now: str) -> tuple[object, ...]:
         rejection = record.rejection
@@ -343,7 +389,20 @@ def _added(*counts: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(map(sum, zip(*filter(None, counts), strict=True)))
 
 
-_TAKE_OVER = (
-    f"UPDATE {{ledger}} SET {', '.join(f'{column} = ?' for column in LEDGER_COLUMNS[1:])} "
-    "WHERE digest = ? AND batch = ?"
+def _keeps_rows(record: DocumentRecord) -> bool:
+    """Whether all that is loaded of a known document stays: its newer version is refused, or is gone."""
+    if record.look is Look.RESTORED:
+        return True
+    return record.state is State.QUARANTINED and record.previous is not None and record.previous.keeps_rows
+
+
+def _count_change(record: DocumentRecord, result: BatchResult) -> None:
+    previous = record.previous
+    if previous is not None and previous.renewal is Renewal.REPLACE:
+        result.changed += 1
+        result.replaced += previous.state is State.LOADED and not _keeps_rows(record)
+
+
+_RENEW = (
+    f"UPDATE {{ledger}} SET {', '.join(f'{column} = ?' for column in LEDGER_COLUMNS[1:])} WHERE digest = ?"
 )

@@ -17,6 +17,7 @@ from xml_extractor.target import ledger, runs, schema_check
 from xml_extractor.target.base import LedgerEntry, LoadHandle, RunState, Target
 from xml_extractor.target.batch_writer import DatabaseBatchWriter
 from xml_extractor.target.failures import Connection, is_bug, retried
+from xml_extractor.target.hash_salt import refuse_other_salt
 from xml_extractor.target.replacement import tables_without_key
 from xml_extractor.target.timestamps import utc_now
 
@@ -51,6 +52,7 @@ class DatabaseTarget(Target):
         dry_run: bool,
         on_plan_change: str,
         settings: Mapping[str, Any],
+        on_change: str = "ignore",
     ) -> LoadHandle:
         """Connect, check the tables, and start or resume a load; see :meth:`Target.prepare`.
 
@@ -75,6 +77,7 @@ class DatabaseTarget(Target):
                         create_tables,
                         dry_run,
                         on_plan_change,
+                        on_change,
                         settings,
                     ),
                 )
@@ -86,7 +89,14 @@ class DatabaseTarget(Target):
                         lambda session: self._engine.settled(session, plan),
                     )
         return DatabaseLoadHandle(
-            engine, plan, source_name, run, resumed, self._retry_seconds, dry_run=dry_run
+            engine,
+            plan,
+            source_name,
+            run,
+            resumed,
+            self._retry_seconds,
+            dry_run=dry_run,
+            looks=on_change != "ignore",
         )
 
     def _open(self, connection: Connection, *, may_be_absent: bool) -> bool:
@@ -118,6 +128,7 @@ class DatabaseTarget(Target):
         create_tables: bool,
         dry_run: bool,
         on_plan_change: str,
+        on_change: str,
         settings: Mapping[str, Any],
     ) -> tuple[runs.Run | None, bool]:
         """Return the load (None: a dry run, and no bookkeeping to look at) and whether it is resumed."""
@@ -127,12 +138,16 @@ class DatabaseTarget(Target):
         of_contract = [run for run in known if run.contract == plan.contract]
         if not source_name_explicit:
             self._refuse_other_names(session, of_contract, source_name)
-        if on_plan_change == "reload":
-            self._refuse_what_cannot_be_replaced(session, of_contract, plan, source_name)
+        of_source = [run for run in of_contract if run.source_name == source_name]
+        _refuse_while_rolling_back(of_source)
+        if on_plan_change == "reload" or on_change == "replace":
+            self._refuse_what_cannot_be_replaced(session, of_source, plan, any_plan=on_change == "replace")
+        if on_plan_change != "reload":
+            refuse_other_salt(session, of_source, settings)
         run = runs.unfinished(known, plan, source_name)
         if run is not None:
-            if not dry_run:
-                runs.mark_resumed(session, run.load_id)
+            if not dry_run and not runs.mark_resumed(session, run.load_id):
+                raise _being_rolled_back(run.load_id)
             return run, True
         if dry_run:
             return runs.Run.unwritten(plan, source_name, utc_now()), False
@@ -155,20 +170,21 @@ class DatabaseTarget(Target):
         )
 
     def _refuse_what_cannot_be_replaced(
-        self, session: Session, of_contract: Sequence[runs.Run], plan: Plan, source_name: str
+        self, session: Session, of_source: Sequence[runs.Run], plan: Plan, *, any_plan: bool
     ) -> None:
-        """Say before the first document that old rows could not be found, instead of at the first one."""
-        older = [
-            run for run in of_contract if run.source_name == source_name and run.plan_digest != plan.digest
-        ]
-        if not older:
-            return
+        """Say before the first document that old rows could not be found, instead of at the first one.
+
+        Args:
+            any_plan: documents that were loaded under this very plan are to be replaced, too.
+        """
+        older = [run for run in of_source if run.plan_digest != plan.digest]
         names = {table.name for table in plan.tables}
         gone = sorted({name for run in older for name in run.tables} - names)
         without_key = tables_without_key(plan)
         if not gone and not without_key:
             return
-        if not ledger.has_documents(session, [run.load_id for run in older]):
+        concerned = of_source if any_plan and without_key else older
+        if not ledger.has_documents(session, [run.load_id for run in concerned]):
             return
         reasons = []
         if without_key:
@@ -181,10 +197,28 @@ class DatabaseTarget(Target):
                 f"{', '.join(gone)} may hold rows of an earlier version of the contract, which does not have "
                 f"{'that table' if len(gone) == 1 else 'those tables'} any more"
             )
-        raise UsageError(
-            f"documents cannot be reloaded under the changed contract: {'; '.join(reasons)}. Use "
-            "--on-plan-change report, or load into empty tables"
+        what, instead = (
+            ("replaced when they change", "--on-change report")
+            if any_plan
+            else ("reloaded under the changed contract", "--on-plan-change report")
         )
+        raise UsageError(
+            f"documents cannot be {what}: {'; '.join(reasons)}. Use {instead}, or load into empty tables"
+        )
+
+
+def _refuse_while_rolling_back(of_source: Sequence[runs.Run]) -> None:
+    """A document that is rolled back behind the load's back would be missing from it unnoticed."""
+    for run in of_source:
+        if run.state is RunState.ROLLING_BACK:
+            raise _being_rolled_back(run.load_id)
+
+
+def _being_rolled_back(load_id: int) -> UsageError:
+    return UsageError(
+        f"load {load_id} is being rolled back, or its rollback was interrupted; finish that first "
+        f"(`python -m xml_extractor rollback {load_id}`), then run the same command again"
+    )
 
 
 class DatabaseLoadHandle(LoadHandle):
@@ -200,6 +234,7 @@ class DatabaseLoadHandle(LoadHandle):
         retry_seconds: float,
         *,
         dry_run: bool,
+        looks: bool,
     ) -> None:
         self.load_id = 0 if run is None else run.load_id
         self.started_at = utc_now() if run is None else run.started_at
@@ -210,6 +245,7 @@ class DatabaseLoadHandle(LoadHandle):
         self._plan = plan
         self._has_ledger = run is not None
         self._dry_run = dry_run
+        self._looks = looks
         self._retry_seconds = retry_seconds
         self._digests = ledger.DocumentDigests(source_name, plan.contract)
         self._plan_digests: dict[int, str] = {}
@@ -226,7 +262,9 @@ class DatabaseLoadHandle(LoadHandle):
                 self._connection,
                 self._retry_seconds,
                 "reading the ledger",
-                lambda session: ledger.entries(session, self._digests, keys, self._plan_digests),
+                lambda session: ledger.entries(
+                    session, self._digests, keys, self._plan_digests, with_refused=self._looks
+                ),
             )
 
     def writer(self, index: int) -> DatabaseBatchWriter:

@@ -20,7 +20,7 @@ from xml_extractor.contract.types import Value
 from xml_extractor.engines.base import RowEncoder
 from xml_extractor.engines.encoding import decimal_text
 from xml_extractor.errors import TargetError, UsageError
-from xml_extractor.mapping.records import DocumentRecord, Key, Row, State
+from xml_extractor.mapping.records import DocumentRecord, Key, Renewal, Row, State
 from xml_extractor.target.base import BatchResult, BatchWriter, LedgerEntry, LoadHandle, RunState, Target
 from xml_extractor.target.ledger import storable
 from xml_extractor.target.timestamps import utc_now
@@ -35,6 +35,11 @@ def count_batch(records: Sequence[DocumentRecord], tables: int) -> BatchResult:
     result = BatchResult(rows=(0,) * tables, attempts=1)
     rows = [0] * tables
     for record in records:
+        if record.look is not None:
+            result.count_look(record)
+            continue
+        if record.previous is not None and record.previous.renewal is Renewal.REPLACE:
+            result.changed += 1
         if record.state is State.LOADED:
             result.loaded += 1
             for index, number in enumerate(record.row_counts):
@@ -110,6 +115,7 @@ class NullTarget(Target):
         dry_run: bool,
         on_plan_change: str,
         settings: Mapping[str, Any],
+        on_change: str = "ignore",
     ) -> LoadHandle:
         """Start counting."""
         return _UnrecordedLoad(lambda: CountingWriter(len(plan.tables)), lambda state: None)
@@ -229,6 +235,7 @@ class JsonLinesTarget(Target):
         dry_run: bool,
         on_plan_change: str,
         settings: Mapping[str, Any],
+        on_change: str = "ignore",
     ) -> LoadHandle:
         """Create the folder and open its files.
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from xml_extractor.engines.base import Session
-from xml_extractor.mapping.records import DocumentRecord, Key, State
-from xml_extractor.target.base import LedgerEntry
-from xml_extractor.target.bookkeeping import LEDGER, RUNS
+from xml_extractor.mapping.records import DocumentRecord, Key, Stage, State
+from xml_extractor.target.base import LedgerEntry, RefusedVersion
+from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE, RUNS
 from xml_extractor.target.timestamps import from_database
 
 DIGEST_BYTES: Final = 16
@@ -103,12 +103,18 @@ def counts_from_text(text: str) -> tuple[int, ...]:
 
 
 def entries(
-    session: Session, digests: DocumentDigests, keys: Sequence[Key], plan_digests: dict[int, str]
+    session: Session,
+    digests: DocumentDigests,
+    keys: Sequence[Key],
+    plan_digests: dict[int, str],
+    *,
+    with_refused: bool = False,
 ) -> dict[Key, LedgerEntry]:
     """Return what the ledger says of those of ``keys`` that it knows.
 
     Args:
         plan_digests: by load id; loads that are missing are read and added.
+        with_refused: say also what quarantine knows of them.
     """
     by_digest = {digests.digest(key): key for key in keys}
     found = session.existing(
@@ -117,11 +123,23 @@ def entries(
         "digest",
         list(by_digest),
     )
-    if any(int(row[2]) not in plan_digests for row in found):
+    in_quarantine = (
+        session.existing(
+            QUARANTINE, ("digest", "load_id", "stage", "document_hash"), "digest", [row[0] for row in found]
+        )
+        if with_refused
+        else []
+    )
+    loads = {int(row[2]) for row in found} | {int(row[1]) for row in in_quarantine}
+    if not loads <= plan_digests.keys():
         plan_digests.update(
             (int(load_id), str(digest))
             for load_id, digest in session.query(f"SELECT load_id, plan_digest FROM {session.table(RUNS)}")
         )
+    refused = {
+        bytes(digest): RefusedVersion(Stage(stage), _hash(document_hash), plan_digests.get(int(load_id), ""))
+        for digest, load_id, stage, document_hash in in_quarantine
+    }
     known = (
         LedgerEntry(
             key=by_digest[bytes(digest)],
@@ -129,13 +147,18 @@ def entries(
             load_id=int(load_id),
             batch=int(batch),
             plan_digest=plan_digests.get(int(load_id), ""),  # "": the row of load_runs was deleted
-            document_hash=None if document_hash is None else bytes(document_hash),
+            document_hash=_hash(document_hash),
             row_counts=counts_from_text(row_counts),
             committed_at=from_database(committed_at),
+            refused=refused.get(bytes(digest)),
         )
         for digest, state, load_id, batch, document_hash, row_counts, committed_at in found
     )
     return {entry.key: entry for entry in known}
+
+
+def _hash(value: Any) -> bytes | None:
+    return None if value is None else bytes(value)
 
 
 def state_counts(session: Session) -> dict[int, dict[State, int]]:

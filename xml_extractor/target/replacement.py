@@ -2,24 +2,30 @@
 
 They are found by the column that carries the source key, in every table.  The ledger says how many rows
 were loaded; more of them now means that somebody else's rows carry the same key, and nothing is deleted.
+Used to load documents anew (changed, or under a changed contract) and to roll a load back.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from xml_extractor.contract.plan import Column, Plan, SourceKind, Table
 from xml_extractor.contract.types import Family
 from xml_extractor.engines.base import Engine, Session
 from xml_extractor.errors import TargetError
-from xml_extractor.mapping.records import DocumentRecord, Key, State
+from xml_extractor.mapping.records import Key
 from xml_extractor.target import ledger
 from xml_extractor.target.bookkeeping import LEDGER, RUNS
 
 RowCounts = Mapping[str, int]
 """Rows by table name."""
+
+GROUP_DOCUMENTS: Final = 500
+GROUP_ROWS: Final = 20_000
+"""What one statement deletes at most, but for a document that is larger by itself: well within the time
+that a statement may take, and few round trips a document."""
 
 
 def key_values(plan: Plan, table: Table) -> Callable[[Key], Any] | None:
@@ -41,7 +47,8 @@ def key_values(plan: Plan, table: Table) -> Callable[[Key], Any] | None:
         if column.type != kind:
             return None
     conversion = column.conversion
-    if column.source.kind is not SourceKind.KEY or conversion.apply or conversion.enum is not None:
+    is_changed = conversion.apply or conversion.enum is not None or conversion.protection is not None
+    if column.source.kind is not SourceKind.KEY or is_changed:
         return None
     if kind.family is Family.INTEGER:
         return int
@@ -56,79 +63,149 @@ def tables_without_key(plan: Plan) -> list[str]:
 
 
 class OldRows:
-    """Deletes what documents that are loaded anew had in the data tables.  One thread's."""
+    """Deletes what documents have in the data tables: before they are loaded anew, or for good.
 
-    def __init__(self, engine: Engine, plan: Plan) -> None:
+    Belongs to one thread.  Every call must be in a transaction that is rolled back if it raises.
+
+    Args:
+        plan: of the contract that the documents were loaded with.
+        advice: what the operator may do instead, for messages.
+    """
+
+    def __init__(self, engine: Engine, plan: Plan, advice: str) -> None:
         self._engine = engine
+        self._advice = advice
         self._tables_of_loads: dict[int, tuple[str, ...]] = {}
-        self._deletes: list[tuple[Table, str, Callable[[Key], Any]]] = []
-        self._without_key = tables_without_key(plan)
-        for table in reversed(plan.tables):  # children first
+        self._tables: list[tuple[str, str, Callable[[Key], Any]]] = []
+        """Name, key column, and what makes the column's value of a key; children first."""
+        for table in reversed(plan.tables):
             values = key_values(plan, table)
             if values is not None:
                 assert table.key_column is not None
-                column = engine.quote(table.columns[table.key_column].name)
-                self._deletes.append((table, f"{column} = ?", values))
+                self._tables.append((table.name, table.columns[table.key_column].name, values))
+        self._reachable = {name for name, _, _ in self._tables}
 
-    def expected(
-        self, session: Session, records: Sequence[DocumentRecord], digests: ledger.DocumentDigests
-    ) -> dict[Key, RowCounts]:
-        """Return the rows per table that the ledger knows of those records that are loaded already."""
-        by_digest = {
-            digests.digest(record.key): record.key
-            for record in records
-            if record.previous is not None and record.previous.state is State.LOADED
-        }
-        if not by_digest:
-            return {}
-        found = session.existing(LEDGER, ("digest", "load_id", "row_counts"), "digest", list(by_digest))
-        if any(int(load_id) not in self._tables_of_loads for _, load_id, _ in found):
+    def recorded(self, session: Session, loaded: Iterable[tuple[Key, int, str]]) -> dict[Key, RowCounts]:
+        """Return the rows per table of loaded documents, as the ledger knows them.
+
+        Args:
+            loaded: of each document its key, and ``load_id`` and ``row_counts`` of its ledger row.
+        """
+        documents = list(loaded)
+        if any(load_id not in self._tables_of_loads for _, load_id, _ in documents):
             self._tables_of_loads = {
                 int(load_id): tuple(json.loads(tables))
                 for load_id, tables in session.query(f"SELECT load_id, tables FROM {session.table(RUNS)}")
             }
         return {
-            by_digest[bytes(digest)]: dict(
+            key: dict(
                 zip(
-                    self._tables_of_loads.get(int(load_id), ()),
+                    self._tables_of_loads.get(load_id, ()),
                     ledger.counts_from_text(row_counts),
                     strict=False,  # a run whose row was deleted: no counts to compare with
                 )
             )
-            for digest, load_id, row_counts in found
+            for key, load_id, row_counts in documents
         }
 
-    def delete(self, session: Session, record: DocumentRecord, expected: dict[Key, RowCounts]) -> None:
-        """Delete a document's old rows, children first, if it was loaded.
+    def delete(self, session: Session, documents: Mapping[Key, RowCounts], *, exact: bool = False) -> int:
+        """Delete the rows of documents, children first; return how many they were.
+
+        Args:
+            documents: with the rows per table that were loaded for each.
+            exact: refuse where fewer rows are there than were loaded, too.  Without it, only where there is
+                none: what was taken away from a document that is loaded anew comes back.
 
         Raises:
-            TargetError: there are more rows of this key than the ledger says were loaded, or none at all.
+            TargetError: there are more rows of a key than the ledger says were loaded, or too few.
         """
-        counts = expected.get(record.key)
-        if counts is None or record.previous is None or record.previous.state is not State.LOADED:
-            return
-        key = ledger.key_text(record.key)
-        unreachable = [name for name in self._without_key if counts.get(name)]
-        if unreachable:
-            raise TargetError(
-                f"the rows of key {key} in {', '.join(unreachable)} cannot be replaced, because no column "
-                "there carries the source key as it is; use --on-plan-change report"
-            )
-        deleted = 0
-        loaded = sum(counts.values())
-        for table, condition, values in self._deletes:
-            sql = f"DELETE FROM {session.table(table.name)} WHERE {condition}"
-            number = session.execute(sql, (values(record.key),))
-            if number > counts.get(table.name, 0):
+        for key, counts in documents.items():
+            unreachable = [name for name, number in counts.items() if number and name not in self._reachable]
+            if unreachable:
                 raise TargetError(
-                    f"{table.name} holds {number} rows of key {key}, and {counts.get(table.name, 0)} were "
-                    "loaded: rows of another source or program would be deleted with them. Nothing was "
-                    "changed; move those rows, or use --on-plan-change report"
+                    f"the rows of key {ledger.key_text(key)} in {', '.join(unreachable)} cannot be found, "
+                    "because no column there carries the source key as it is, or the contract does not have "
+                    f"that table any more; {self._advice}"
+                )
+        return sum(self._delete_group(session, group, exact) for group in _groups(documents))
+
+    def _delete_group(self, session: Session, documents: Mapping[Key, RowCounts], exact: bool) -> int:
+        there = {
+            name: self._counted(session, name, column, values, documents)
+            for name, column, values in self._tables
+        }
+        for key, counts in documents.items():
+            self._compare(key, counts, {name: found.get(key, 0) for name, found in there.items()}, exact)
+        deleted = 0
+        for name, column, values in self._tables:
+            wanted = sum(there[name].values())
+            if not wanted:
+                continue
+            keys = [values(key) for key in there[name]]
+            number = session.delete_rows(name, column, keys)
+            if number != wanted:
+                raise TargetError(
+                    f"{name} held {wanted} rows of {len(keys)} documents, the first with key "
+                    f"{ledger.key_text(next(iter(there[name])))}, and {number} were deleted: another program "
+                    "changes these rows. Nothing was changed; end it, then run the same command again"
                 )
             deleted += number
-        if deleted == 0 and loaded:
+        return deleted
+
+    def _counted(
+        self,
+        session: Session,
+        table: str,
+        column: str,
+        values: Callable[[Key], Any],
+        documents: Iterable[Key],
+    ) -> dict[Key, int]:
+        """Return key → rows in a table."""
+        by_value = {values(key): key for key in documents}
+        found = session.count_rows(table, column, list(by_value))
+        strange = [value for value in found if value not in by_value]
+        if strange:
             raise TargetError(
-                f"of the {loaded} rows that were loaded for key {key} none is in "
+                f"{table} holds rows of key {ledger.key_text(strange[0])}, which {column} there does not "
+                "tell from the key of a document whose rows are to be deleted. Nothing was changed; "
+                f"{self._advice}"
+            )
+        return {by_value[value]: number for value, number in found.items()}
+
+    def _compare(self, key: Key, loaded: RowCounts, there: RowCounts, exact: bool) -> None:
+        text = ledger.key_text(key)
+        for name, number in there.items():
+            recorded = loaded.get(name, 0)
+            if number > recorded:
+                raise TargetError(
+                    f"{name} holds {number} rows of key {text}, and {recorded} were loaded: rows of another "
+                    "source or program would be deleted with them. Nothing was changed; move those rows, or "
+                    f"{self._advice}"
+                )
+            if exact and number < recorded:
+                raise TargetError(
+                    f"{name} holds {number} rows of key {text}, and {recorded} were loaded: it is not known "
+                    f"what became of the others. Nothing was changed; restore them, or {self._advice}"
+                )
+        total = sum(loaded.values())
+        if total and not sum(there.values()):
+            raise TargetError(
+                f"of the {total} rows that were loaded for key {text} none is in "
                 f"{self._engine.display} any more: it is not known what became of them. Nothing was changed; "
                 f"restore them, or delete the document's row from {LEDGER} to load it as a new one"
             )
+
+
+def _groups(documents: Mapping[Key, RowCounts]) -> Iterator[dict[Key, RowCounts]]:
+    """Cut documents into groups of which all rows can be deleted by one statement a table."""
+    group: dict[Key, RowCounts] = {}
+    rows = 0
+    for key, counts in documents.items():
+        number = sum(counts.values())
+        if group and (len(group) >= GROUP_DOCUMENTS or rows + number > GROUP_ROWS):
+            yield group
+            group, rows = {}, 0
+        group[key] = counts
+        rows += number
+    if group:
+        yield group

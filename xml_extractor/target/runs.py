@@ -96,6 +96,7 @@ def unfinished(runs: Sequence[Run], plan: Plan, source_name: str) -> Run | None:
     for run in reversed(runs):
         if (
             run.finished_at is None
+            and run.state not in (RunState.ROLLING_BACK, RunState.ROLLED_BACK)
             and run.source_name == source_name
             and run.contract == plan.contract
             and run.plan_digest == plan.digest
@@ -124,23 +125,42 @@ def start(session: Session, plan: Plan, source_name: str, settings: Mapping[str,
     )
 
 
-def mark_resumed(session: Session, load_id: int) -> None:
-    """Note that a load goes on."""
-    session.execute(
-        f"UPDATE {session.table(RUNS)} SET state = ? WHERE load_id = ?", (RunState.RUNNING.value, load_id)
+def mark_resumed(session: Session, load_id: int) -> bool:
+    """Note that a load goes on; False: it is being rolled back meanwhile, and must not."""
+    return bool(
+        session.execute(
+            f"UPDATE {session.table(RUNS)} SET state = ? WHERE load_id = ? AND state NOT IN (?, ?)",
+            (RunState.RUNNING.value, load_id, RunState.ROLLING_BACK.value, RunState.ROLLED_BACK.value),
+        )
+    )
+
+
+def change_state(session: Session, load_id: int, was: RunState, now: RunState) -> bool:
+    """Give a load another state, if it has still the one that was read; return whether it had."""
+    return bool(
+        session.execute(
+            f"UPDATE {session.table(RUNS)} SET state = ? WHERE load_id = ? AND state = ?",
+            (now.value, load_id, was.value),
+        )
     )
 
 
 def finish(
     session: Session, load_id: int, state: RunState, summary: Mapping[str, Any], now: datetime
 ) -> None:
-    """Note how a load ended.  Only a FINISHED one gets an end time; others can be resumed."""
+    """Note how a load ended.  Only a FINISHED one gets an end time; others can be resumed.
+
+    What is said of a load that is, or was, rolled back stays: a loader that had not ended by then is late.
+    """
     session.execute(
-        f"UPDATE {session.table(RUNS)} SET state = ?, finished_at = ?, summary = ? WHERE load_id = ?",
+        f"UPDATE {session.table(RUNS)} SET state = ?, finished_at = ?, summary = ? "
+        "WHERE load_id = ? AND state NOT IN (?, ?)",
         (
             state.value,
             timestamp(now) if state is RunState.FINISHED else None,
             json.dumps(summary, default=str, sort_keys=True),
             load_id,
+            RunState.ROLLING_BACK.value,
+            RunState.ROLLED_BACK.value,
         ),
     )

@@ -217,3 +217,33 @@ def test_table_names(session: Session, create: Create) -> None:
     create(LEDGER)
     session.execute("CREATE VIEW v AS SELECT * FROM ledger")
     assert set(session.table_names()) == {"ledger", "v"}
+
+
+@pytest.mark.parametrize(
+    ("type_text", "keys"),
+    [("int", [7, -1, 0, 2**31 - 1]), ("nvarchar(20)", ["a", "A", "b?'%", "ä\\"]), ("binary(16)", None)],
+)
+def test_rows_are_counted_and_deleted_by_their_keys(
+    session: Session, create: Create, type_text: str, keys: list[object] | None
+) -> None:
+    create(plan(table("item", column("no", "int", nullable=False), column("owner", type_text))))
+    keys = keys or [digest(number) for number in range(4)]
+    rows = [(number, keys[number % 3]) for number in range(10)]
+    session.execute_many("INSERT INTO item (no, owner) VALUES (?, ?)", [*rows, (99, None)])
+    assert session.count_rows("item", "owner", []) == {}
+    assert session.count_rows("item", "owner", [keys[0], keys[2], keys[3]]) == {keys[0]: 4, keys[2]: 3}
+    assert session.delete_rows("item", "owner", []) == 0
+    session.begin()
+    assert session.delete_rows("item", "owner", [keys[0], keys[2], keys[3]]) == 7
+    session.rollback()
+    assert session.delete_rows("item", "owner", [keys[0], keys[3]]) == 4
+    assert sorted(session.query("SELECT no FROM item")) == [(1,), (2,), (4,), (5,), (7,), (8,), (99,)]
+
+
+def test_any_number_of_keys_is_counted_and_deleted(session: Session, create: Create) -> None:
+    create(plan(table("item", column("no", "int", nullable=False), column("owner", "bigint"))))
+    session.execute_many("INSERT INTO item (no, owner) VALUES (?, ?)", [(n, n // 2) for n in range(100)])
+    wanted = list(range(25, 25_000))
+    assert session.count_rows("item", "owner", wanted) == {owner: 2 for owner in range(25, 50)}
+    assert session.delete_rows("item", "owner", wanted) == 50
+    assert session.query("SELECT COUNT(*), MAX(owner) FROM item") == [(50, 24)]
