@@ -84,6 +84,10 @@ class LogLevel(StrEnum):
 
 _MEBIBYTE: Final = 2**20
 
+MIN_DRIFT_SAMPLE: Final = 200
+"""Fewer documents say too little: of 200 that a healthy source gives, of which 10 % are refused, more than
+20 % are with a probability below one in 100,000."""
+
 
 class LoadOptions(BaseModel):
     """How a load runs; which databases and which contract are told apart from it.
@@ -179,7 +183,7 @@ class LoadOptions(BaseModel):
         "cent, would be refused",
     )  # fmt: skip
     drift_sample: int = Field(
-        default=200, ge=0, le=100_000,
+        default=MIN_DRIFT_SAMPLE, ge=0, le=100_000,
         description="pending documents from across the key range that are tried before the first is loaded; "
         "0 tries none",
     )  # fmt: skip
@@ -201,6 +205,13 @@ class LoadOptions(BaseModel):
     dry_run: bool = Field(
         default=False, description="parse and map everything, check the target, write nothing"
     )
+
+    @field_validator("drift_sample")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < MIN_DRIFT_SAMPLE:
+            raise ValueError("too few to judge by")
+        return value
 
     @field_validator("max_quarantined", mode="before")
     @classmethod
@@ -344,6 +355,8 @@ def allowed(name: str) -> str:
         return "a number of documents, or a share such as 5%"
     if name == "max_drift":
         return "a share in per cent from 0 to 100"
+    if name == "drift_sample":
+        return f"0, or a whole number from {MIN_DRIFT_SAMPLE} to 100,000"
     if "float" in annotation:
         return "a number of seconds" + _range(field)
     if "int" in annotation:

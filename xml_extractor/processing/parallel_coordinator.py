@@ -19,12 +19,14 @@ from itertools import chain
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine
-from xml_extractor.errors import LoaderError
+from xml_extractor.errors import HaltedError, LoaderError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, SourceDocument
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
+from xml_extractor.processing.circuit_breaker import CircuitBreaker
 from xml_extractor.processing.database_insert_thread import DatabaseInsertThread
 from xml_extractor.processing.document_fetcher import FIRST_FETCH_DOCUMENTS, document_bytes
+from xml_extractor.processing.drift_guard import DriftGuard
 from xml_extractor.processing.executor_choice import SAMPLE_DOCUMENTS, ExecutorChoice, choose_executor
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.load_counts import LoadCounts
@@ -41,8 +43,9 @@ from xml_extractor.profiling.summary import DocumentCounts, LoadSummary, QueueFi
 from xml_extractor.settings import ExecutorChoice as ExecutorSetting
 from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
-from xml_extractor.target.base import BatchWriter, LoadHandle, Target
+from xml_extractor.target.base import BatchResult, BatchWriter, LoadHandle, Target
 from xml_extractor.target.files import CountingWriter
+from xml_extractor.target.ledger import key_text
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +95,9 @@ class ParallelCoordinator:
         self._state = PipelineState()
         self._throttle = Throttle(options.throttle, self._state.stopping.wait)
         self._counts = LoadCounts([table.name for table in plan.tables])
+        # What is named by the caller is in quarantine already, and a dry run puts nothing there.
+        watched = keys is None and not options.dry_run
+        self._breaker = CircuitBreaker(options.max_quarantined if watched else None)
         self._queue = InsertQueue(self._state, options.queue_size, options.queue_bytes)
         self._setup = WorkerSetup(
             source=source,
@@ -130,6 +136,7 @@ class ParallelCoordinator:
         Raises:
             SourceError, TargetError, WorkerError: a stage failed for good; what was committed stays, and
                 :meth:`summary` still tells what that is.
+            HaltedError: the drift guard or the circuit breaker ended the load; likewise.
         """
         self._started = time.perf_counter()
         reader = self._setup.make_reader()
@@ -146,7 +153,9 @@ class ParallelCoordinator:
             total = self._total(reader)
             self._progress.start(total)
             chunks = iter(pending)
-            first = self._choose(reader, chunks, total)
+            first, is_all = self._look_ahead(chunks)
+            self._try_sample(reader, first, is_all=is_all)
+            self._choose(reader, first, total)
             if self._choice.executor == ExecutorSetting.SERIAL.value:
                 self._run_serially(reader, chain(first, chunks))
             else:
@@ -162,6 +171,8 @@ class ParallelCoordinator:
             raise self._state.failure
         summary = self.summary()
         summary.check()
+        if self._breaker.tripped:
+            raise self._breaker.error(*self._counts.refusals())
         return summary
 
     def _total(self, reader: SourceReader) -> int | None:
@@ -171,8 +182,38 @@ class ParallelCoordinator:
         total = reader.count(self._options.app_id_start, self._options.app_id_end)
         return total if self._options.limit is None else min(total, self._options.limit)
 
-    def _choose(self, reader: SourceReader, chunks: Iterator[Chunk], total: int | None) -> list[Chunk]:
-        """Settle on an executor; return the chunks that were looked at for it."""
+    def _look_ahead(self, chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
+        """Return the first pending documents, by which sample and executor are chosen, and whether they
+        are all; none where nobody is to look at them."""
+        options = self._options
+        guarded = self._keys is None and options.drift_sample > 0
+        if not guarded and options.executor is not ExecutorSetting.AUTO:
+            return [], False
+        looked_at: list[Chunk] = []
+        documents = 0
+        # A page of keys is read anyway before the first chunk comes out; what else is pending of it
+        # costs nothing more.
+        for chunk in chunks:
+            looked_at.append(chunk)
+            documents += len(chunk.keys)
+            if documents >= max(LOOK_AHEAD_DOCUMENTS, options.drift_sample):
+                return looked_at, False
+        return looked_at, True
+
+    def _try_sample(self, reader: SourceReader, looked_at: list[Chunk], *, is_all: bool) -> None:
+        """Halt before the first document where a sample says that too many would be refused."""
+        options = self._options
+        if self._keys is not None or not options.drift_sample:
+            return  # a replay's documents are in quarantine already
+        guard = DriftGuard(self._setup, reader, self._load, options, self._state, self._throttle)
+        report = guard.judge([key for chunk in looked_at for key in chunk.keys], is_all=is_all)
+        if report is not None and not options.dry_run:
+            raise HaltedError(report.text())
+        if report is not None:
+            self._note(f"without --dry-run this load would be {report.headline()}")
+
+    def _choose(self, reader: SourceReader, looked_at: list[Chunk], total: int | None) -> None:
+        """Settle on an executor."""
         if self._insert_threads < self._options.insert_threads:
             self._note(
                 f"{self._target.display} takes {self._insert_threads} insert thread(s) at most, "
@@ -180,14 +221,7 @@ class ParallelCoordinator:
             )
         options = self._options
         if options.executor is not ExecutorSetting.AUTO:
-            return []
-        looked_at: list[Chunk] = []
-        # A page of keys is read anyway before the first chunk comes out; what else is pending of it
-        # costs nothing more.
-        for chunk in chunks:
-            looked_at.append(chunk)
-            if sum(len(seen.keys) for seen in looked_at) >= LOOK_AHEAD_DOCUMENTS:
-                break
+            return
         keys = [key for chunk in looked_at for key in chunk.keys][:SAMPLE_DOCUMENTS]
         if options.throttle is not None:
             # They are read once more to be loaded: no more than the first chunk, and counted.
@@ -203,7 +237,6 @@ class ParallelCoordinator:
         )
         if looked_at:
             self._note(f"executor {self._choice.executor}: {self._choice.reason}")
-        return looked_at
 
     def _pending_estimate(self, total: int | None) -> int:
         """About how many documents are pending, from the keys read so far and the number of source rows."""
@@ -212,6 +245,12 @@ class ParallelCoordinator:
         if total is None or not counts.read:
             return counts.dispatched
         return max(counts.dispatched, round(total * counts.dispatched / counts.read))
+
+    def _count(self, result: BatchResult, committed_at: float) -> None:
+        """Count a committed batch; from whichever thread committed it."""
+        self._counts.add_batch(result, committed_at)
+        if self._breaker.look(*self._counts.refusals()):
+            self._state.stopping.set()  # as after a signal: what is in flight is still committed
 
     def _note(self, text: str) -> None:
         logger.info("%s", text)
@@ -238,7 +277,7 @@ class ParallelCoordinator:
                 self._queue,
                 limits,
                 state,
-                self._counts.add_batch,
+                self._count,
             ).thread
             for number in range(1, self._insert_threads + 1)
         ]
@@ -313,7 +352,7 @@ class ParallelCoordinator:
             nonlocal batch, batch_bytes
             if batch:
                 worker.clock.charge_map()
-                self._counts.add_batch(writer.commit_batch(batch), time.perf_counter())
+                self._count(writer.commit_batch(batch), time.perf_counter())
                 failpoints.hit("after_acknowledge")
                 worker.clock.charge_blocked()
                 self._show_progress()
@@ -412,7 +451,11 @@ class ParallelCoordinator:
             retries=counts.extra_attempts,
             truncated_values=counts.truncated_values,
             unknown_elements=dict(counts.unknown_elements),
-            loaded_under_another_plan=self._pending.counts.other_plan if self._pending else 0,
+            loaded_under_another_plan=counts.other_plan
+            + (self._pending.counts.other_plan if self._pending else 0),
+            changed=counts.changed,
+            replaced=counts.replaced,
+            changed_keys=list(map(key_text, counts.changed_keys)),
             quarantine_reasons=dict(counts.quarantine_reasons),
             notes=notes,
             stopped_by_signal=self._signal,

@@ -122,6 +122,18 @@ class SourceReader:
             if len(page) < page_size:
                 return
 
+    def keys_after(self, after: Key, end: Key | None, limit: int) -> list[Key]:
+        """Return up to ``limit`` keys beyond ``after``, which need not be a key of the table, up to ``end``.
+
+        For looking into the middle of the table; a load pages with :meth:`key_pages`.
+        """
+        page = self._run("read keys", lambda s: s.key_page(self._source, after, None, end, limit))
+        return [key for key in page if key is not None]
+
+    def last_key(self, start: Key | None = None, end: Key | None = None) -> Key | None:
+        """Return the last key from ``start`` to ``end`` inclusive; ``None`` where there is none."""
+        return self._run("read the last key", lambda s: s.last_key(self._source, start, end))
+
     def documents(self, keys: Sequence[Key]) -> list[SourceDocument]:
         """Return the documents with these keys, in key order; keys no longer there are left out.
 
