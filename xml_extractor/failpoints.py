@@ -55,6 +55,7 @@ NAMES: Final = frozenset(
         "queue_put",  # before records are put into the insert queue
         "queue_take",  # in the insert thread, a batch in hand
         "before_claim",  # in the transaction, before the ledger rows
+        "old_rows_deleted",  # in the transaction, when the rows of older versions are gone
         "after_claim",  # in the transaction, after the ledger rows
         "between_tables",  # in the transaction, after each table's rows
         "quarantine_write",  # in the transaction, before quarantine details

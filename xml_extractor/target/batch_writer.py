@@ -25,7 +25,8 @@ from xml_extractor.target import ledger
 from xml_extractor.target.base import BatchResult, BatchWriter, RejectedByTarget
 from xml_extractor.target.bisection import bisect
 from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
-from xml_extractor.target.failures import Connection, is_bug, target_error
+from xml_extractor.target.failures import Connection, is_bug, retried, target_error
+from xml_extractor.target.ranges import FinishedRange, RangeBook, ledger_mark
 from xml_extractor.target.replacement import OldRows
 from xml_extractor.target.timestamps import timestamp, utc_now
 
@@ -39,8 +40,10 @@ class _Claims:
     """Ours, but their loaded rows, hash and state stay: only quarantine changes."""
     written: list[DocumentRecord] = field(default_factory=list)
     """Ours, but already committed by an earlier attempt whose answer was lost."""
-    elsewhere: list[State] = field(default_factory=list)
-    """What another loader made of the rest."""
+    elsewhere: list[tuple[DocumentRecord, State]] = field(default_factory=list)
+    """The rest, and what another loader made of it."""
+    marks: dict[Key, int] = field(default_factory=dict)
+    """What the ledger row of each record adds to the content of its range."""
     rows: tuple[int, ...] = ()
     """Rows per table that the database says it took for ``ours``."""
 
@@ -57,17 +60,19 @@ class DatabaseBatchWriter(BatchWriter):
         digests: of the source and contract that the records belong to.
         load_id: the load that ledger rows are to name.
         retry_seconds: how long after a first failure the target is retried.
+        book: where finished ranges of keys are written down; None = nowhere.
     """
 
     def __init__(
         self, engine: Engine, plan: Plan, digests: ledger.DocumentDigests, load_id: int, retry_seconds: float,
-        name: str,
+        name: str, book: RangeBook | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._plan = plan
         self._digests = digests
         self._load_id = load_id
         self._retry_seconds = retry_seconds
+        self._book = book
         self._aborted = threading.Event()
         self._connection = Connection(engine, name, self._aborted)
         self._old_rows = OldRows(
@@ -87,7 +92,10 @@ class DatabaseBatchWriter(BatchWriter):
             if record.look is None or record.look is Look.RESTORED:
                 to_write.append(record)
             else:
-                result.count_look(record)
+                assert record.previous is not None, "only known documents are looked at"
+                digest = self._digests.digest(record.key)
+                mark = ledger_mark(digest, record.previous.state, record.previous.batch)
+                result.count_look(record, mark)
         ordered = sorted(to_write, key=ledger.sort_key)
         try:
             refused = bisect(ordered, lambda part: self._commit_part(part, result))
@@ -103,6 +111,17 @@ class DatabaseBatchWriter(BatchWriter):
             raise target_error(self._engine, error, doing="committing a batch") from error
         result.seconds = perf_counter() - started
         return result
+
+    def record_ranges(self, ranges: Sequence[FinishedRange]) -> None:
+        """Write finished ranges down; one short transaction."""
+        book = self._book
+        if book is not None and ranges:
+            retried(
+                self._connection,
+                self._retry_seconds,
+                "recording finished ranges",
+                lambda session: book.record(session, ranges),
+            )
 
     def abort(self) -> None:
         """End a waiting :meth:`commit_batch`, in whichever thread it runs."""
@@ -198,13 +217,20 @@ class DatabaseBatchWriter(BatchWriter):
         mapped = [record.row_counts for record in claims.settled if record.state is State.LOADED]
         result.rows = _added(result.rows, claims.rows, *written)
         result.document_rows = _added(result.document_rows, *mapped)
-        result.already_loaded += claims.elsewhere.count(State.LOADED)
-        result.quarantined += claims.elsewhere.count(State.QUARANTINED)
-        result.skipped += claims.elsewhere.count(State.SKIPPED)
+        marks = claims.marks
+        for record, state in claims.elsewhere:
+            if state is State.LOADED:
+                result.already_loaded += 1
+            elif state is State.QUARANTINED:
+                result.quarantined += 1
+            else:
+                result.skipped += 1
+            result.settled.append((record.key, state, marks[record.key], False))
         for record in claims.settled:
             if record.look is not None:
-                result.count_look(record)
+                result.count_look(record, marks[record.key])
                 continue
+            result.settled.append((record.key, record.state, marks[record.key], False))
             _count_change(record, result)
             if record.state is State.LOADED:
                 result.loaded += 1
@@ -236,9 +262,16 @@ class DatabaseBatchWriter(BatchWriter):
             ]
             refused = {bytes(digest) for digest in session.insert_new(LEDGER, LEDGER_COLUMNS, rows)}
             for record, row in zip(new, rows, strict=True):
-                (lost if row[0] in refused else claims.ours).append(record)
+                if row[0] in refused:
+                    lost.append(record)
+                else:
+                    claims.ours.append(record)
+                    claims.marks[record.key] = ledger_mark(row[0], record.state, batch)
         if known:
             lost += self._take_over(session, batch, known, now, claims)
+            if self._book is not None:
+                # What other runs have written down of these documents no longer holds.
+                self._book.end_other_claims(session)
         if lost:
             self._settle(session, lost, claims)
         return claims
@@ -281,14 +314,17 @@ class DatabaseBatchWriter(BatchWriter):
                 lost.append(record)
             elif _keeps_rows(record):
                 claims.kept.append(record)
+                claims.marks[record.key] = ledger_mark(digest, taken[digest][0], batch)
             else:
                 claims.ours.append(record)
+                claims.marks[record.key] = ledger_mark(digest, record.state, batch)
                 renewed.append((*self._ledger_values(record, batch, now), digest))
                 state, load_id, row_counts = taken[digest]
                 if state is State.LOADED:
                     loaded.append((record.key, load_id, row_counts))
         if loaded:
             self._old_rows.delete(session, self._old_rows.recorded(session, loaded))
+            failpoints.hit("old_rows_deleted", session)
         if renewed:
             session.execute_many(_RENEW.format(ledger=session.table(LEDGER)), renewed)
         return lost
@@ -322,10 +358,11 @@ class DatabaseBatchWriter(BatchWriter):
                     f"{LEDGER} before running the same command again: what was committed stays"
                 )
             state, batch = found[digest]
+            claims.marks[record.key] = ledger_mark(digest, state, batch)
             if batch in self._unanswered:
                 claims.written.append(record)
             else:
-                claims.elsewhere.append(state)
+                claims.elsewhere.append((record, state))
 
     def _write(self, session: Session, records: Sequence[DocumentRecord]) -> tuple[int, ...]:
         """Write the claimed documents' rows, parents' tables first; return the rows per table that the
@@ -359,6 +396,7 @@ class DatabaseBatchWriter(BatchWriter):
             if record.previous is not None or record.state is State.QUARANTINED
         ]
         if stale:
+            failpoints.hit("quarantine_write", session)
             session.delete_rows(QUARANTINE, "digest", stale)
         if quarantined:
             now = timestamp(utc_now())
