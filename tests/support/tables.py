@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import uuid
 from collections import Counter
 from decimal import Decimal
 from typing import Any
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.contract.types import Family, SqlType
 from xml_extractor.engines import open_engine
+from xml_extractor.engines.read_back import canonical
 
 Tables = dict[str, list[tuple[Any, ...]]]
 
@@ -62,12 +60,12 @@ def read_tables(url: str, plan: Plan) -> Tables:
         tables: Tables = {}
         for table in plan.tables:
             columns = [column for column in table.columns if not column.server_generated]
-            names = ", ".join(engine.quote(column.name) for column in columns)
+            names = ", ".join(engine.exact(column.name, column.type) for column in columns)
             types = [column.type for column in columns]
             rows = session.query(f"SELECT {names} FROM {engine.quote(table.name)}")
             tables[table.name] = sorted(
                 (
-                    tuple(canonical(value, type_) for value, type_ in zip(row, types, strict=True))
+                    tuple(_exact(canonical(value, type_)) for value, type_ in zip(row, types, strict=True))
                     for row in rows
                 ),
                 key=repr,
@@ -77,38 +75,9 @@ def read_tables(url: str, plan: Plan) -> Tables:
         session.close()
 
 
-def canonical(value: Any, type_: SqlType) -> Any:
-    """Return a value as a mapped row holds it, from what a driver made of it."""
-    if value is None:
-        return None
-    if type_.family is Family.BIT:
-        return bool(value)
-    if type_.family is Family.DECIMAL:
-        return str(Decimal(value))
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, memoryview):
-        return bytes(value)
-    if isinstance(value, datetime.datetime):
-        digits = type_.scale or 0
-        text = value.strftime("%Y-%m-%d %H:%M:%S")
-        return text + (f".{value.microsecond:06d}"[: digits + 1] if digits else "")
-    if isinstance(value, datetime.time):
-        digits = type_.scale or 0
-        text = value.strftime("%H:%M:%S")
-        return text + (f".{value.microsecond:06d}"[: digits + 1] if digits else "")
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, str) and type_.family in (Family.TIME, Family.DATETIME):
-        return _with_all_digits(value, type_.scale or 0)
-    return value
-
-
-def _with_all_digits(value: str, digits: int) -> str:
-    """A time with exactly so many fractional digits: servers leave trailing zeros away."""
-    whole, _, fraction = value.partition(".")
-    assert len(fraction) <= digits or not fraction[digits:].strip("0")
-    return f"{whole}.{fraction:0<{digits}}"[: len(whole) + 1 + digits] if digits else whole
+def _exact(value: Any) -> Any:
+    """Decimals as text, to the last digit: Python takes 1.1 for 1.10."""
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def ledger(url: str) -> dict[str, str]:

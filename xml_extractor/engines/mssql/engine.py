@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
-from xml_extractor.contract.types import SqlType
+from xml_extractor.contract.types import Family, SqlType
 from xml_extractor.engines.base import (
     BatchEstimate,
     Engine,
@@ -40,6 +40,7 @@ class MssqlEngine(Engine):
     name: ClassVar[str] = "mssql"
     max_insert_threads: ClassVar[int | None] = None
     insert_paths: ClassVar[tuple[str, ...]] = INSERT_PATHS
+    rewrites: ClassVar[frozenset[str]] = frozenset({"xml", "real"})
 
     settings: ConnectionSettings
     options: EngineOptions = field(default_factory=EngineOptions)
@@ -118,6 +119,12 @@ class MssqlEngine(Engine):
     def quote(self, name: str) -> str:
         """Quote a table or column name."""
         return names.quote_table(name)
+
+    def exact(self, column: str, kind: SqlType) -> str:
+        """Return what reads a column: text where a driver would cut the seventh digit of a second off."""
+        name = names.quote_identifier(column)
+        temporal = kind.family in (Family.TIME, Family.DATETIME, Family.DATETIMEOFFSET)
+        return f"CONVERT(varchar(34), {name}, 121)" if temporal and kind.scale == 7 else name
 
     # ---- DDL
 
