@@ -21,6 +21,7 @@ from typing import Any, Final
 from lxml import etree
 
 from xml_extractor.contract.plan import Capture, Leaf, Path, Pick, Plan
+from xml_extractor.mapping.shared_paths import SharedPath, is_shared
 
 SEVERAL: Final = 0
 POSITION: Final = 1
@@ -95,6 +96,7 @@ class ScopeWalker:
         self._namespaces = dict(plan.namespaces)
         self._joins: list[tuple[int, str]] = []
         self._complex: list[_Handler] = []
+        self._shared: list[SharedPath] = [path for _, walker in child_scopes for path in walker._shared]
         root = _Node()
         for slot, capture in enumerate(scope.captures):
             self._add_capture(root, slot, capture)
@@ -231,12 +233,24 @@ class ScopeWalker:
 
     def _xpath(self, path: Path) -> Callable[[Element], list[Any]]:
         assert path.xpath is not None
+        return self._compiled(path.xpath)
+
+    def _compiled(self, xpath: str) -> Callable[[Element], list[Any]]:
         # Plans hold paths that select nodes only, so the answer is always a list.
-        return etree.XPath(path.xpath, namespaces=self._namespaces, smart_strings=False)  # type: ignore[return-value]
+        return etree.XPath(xpath, namespaces=self._namespaces, smart_strings=False)  # type: ignore[return-value]
 
     def _complex_capture(self, slot: int, capture: Capture) -> _Handler:
-        find = self._xpath(capture.path)
         store = self._storer(slot, capture)
+        if is_shared(capture):
+            shared = SharedPath(capture, self._compiled, _TAKERS.get(capture.path.leaf, string_value))
+            self._shared.append(shared)
+
+            def handle_shared(frame: ScopeFrame, element: Element) -> None:
+                for text in shared.texts(element):
+                    store(frame, text)
+
+            return handle_shared
+        find = self._xpath(capture.path)
         if capture.path.leaf is Leaf.ATTRIBUTE:
 
             def handle_attributes(frame: ScopeFrame, element: Element) -> None:
@@ -334,7 +348,11 @@ class ScopeWalker:
         """Return the frame of the document's root element, with all frames below it."""
         frame = self.template[:]
         frame[self.size + POSITION] = 1
-        self._fill(frame, root)
+        try:
+            self._fill(frame, root)
+        finally:
+            for shared in self._shared:
+                shared.forget()
         return frame
 
     def enterer(self, slot: int) -> _Handler:

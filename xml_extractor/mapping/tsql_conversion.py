@@ -26,10 +26,11 @@ Converter = Callable[[Any], Any]
 
 DECIMALS: Final = Context(prec=120, rounding=ROUND_HALF_UP, Emax=10_000, Emin=-10_000)
 """Wide enough that + - * and % of two decimal(38) are exact, and a quotient has digits to spare."""
-BIGGEST_INTEGER: Final = 2**63
+_INTEGER_DIGITS: Final = 19  # of a bigint
 _WHOLE: Final = re.compile(r" *[+-]?\d+ *")
-_DECIMAL: Final = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+) *")
-_FLOAT: Final = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)? *")
+# A run of digits can be matched in one way only: else each document could make the search take for ever.
+_DECIMAL: Final = re.compile(r" *[+-]?(?:\d+(?:\.\d*)?|\.\d+) *")
+_FLOAT: Final = re.compile(r" *[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][+-]?\d+)? *")
 _GUID: Final = re.compile(
     r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(.*)", re.I | re.S
 )
@@ -193,7 +194,7 @@ def _from_text(source: SqlType, target: SqlType, style: int | None, code_page: s
             if _WHOLE.fullmatch(value) and value.isascii():
                 if len(value) > 100:  # Python's int refuses thousands of digits, leading zeros included
                     number = Decimal(value.strip(" "))
-                    if abs(number) > BIGGEST_INTEGER:
+                    if number.adjusted() > _INTEGER_DIGITS:
                         raise overflow(target)
                     return check(int(number))
                 return check(int(value))
