@@ -48,6 +48,14 @@ class Output:
             self.err.file.write(f"error: {text}\n")
             self.err.file.flush()
 
+    def confirm(self, question: str) -> bool | None:
+        """Ask a yes-or-no question, no being the default; None = there is no terminal to ask on."""
+        if not (sys.stdin is not None and sys.stdin.isatty() and self.err.is_terminal):
+            return None
+        self.err.file.write(f"{question} [y/N] ")
+        self.err.file.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
     def json(self, data: Any) -> None:
         """Print data as JSON."""
         self.line(json.dumps(data, indent=2, ensure_ascii=False))

@@ -44,8 +44,8 @@ class Progress:
     def start(self, total: int | None) -> None:
         """Begin; ``total`` is how many documents there are to read, where that is known."""
 
-    def update(self, counts: DocumentCounts, queue_depth: int) -> None:
-        """Take note of the figures so far: documents, and records in the insert queue."""
+    def update(self, counts: DocumentCounts, queue_depth: int | None = None) -> None:
+        """Take note of the figures so far: documents, and records in the insert queue, if there is one."""
 
     def finish(self) -> None:
         """End; harmless when called twice or without ``start``."""
@@ -89,7 +89,7 @@ class _ThreadedProgress(Progress, ABC):
     interval_seconds: float
 
     def __init__(self) -> None:
-        self._latest = (DocumentCounts(), 0)
+        self._latest: tuple[DocumentCounts, int | None] = (DocumentCounts(), None)
         self._thread: threading.Thread | None = None
         self._finished = threading.Event()
         self._meter = _Meter(None)
@@ -101,7 +101,7 @@ class _ThreadedProgress(Progress, ABC):
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._thread.start()
 
-    def update(self, counts: DocumentCounts, queue_depth: int) -> None:
+    def update(self, counts: DocumentCounts, queue_depth: int | None = None) -> None:
         self._latest = (counts, queue_depth)
 
     def finish(self) -> None:
@@ -127,7 +127,7 @@ class _ThreadedProgress(Progress, ABC):
         """Take the display down."""
 
     @abstractmethod
-    def _show(self, counts: DocumentCounts, queue_depth: int) -> None:
+    def _show(self, counts: DocumentCounts, queue_depth: int | None) -> None:
         """Show the figures once."""
 
 
@@ -139,11 +139,13 @@ class PlainProgress(_ThreadedProgress):
         self.interval_seconds = interval_seconds
         self._stream = stream
 
-    def _show(self, counts: DocumentCounts, queue_depth: int) -> None:
+    def _show(self, counts: DocumentCounts, queue_depth: int | None) -> None:
         settled = counts.settled
         rate = self._meter.rate(settled)
         of_total = "" if self._meter.total is None else f" of {self._meter.total:,}"
-        parts = [f"{settled:,}{of_total} documents", f"{rate:,.0f}/s", f"queue {queue_depth:,}"]
+        parts = [f"{settled:,}{of_total} documents", f"{rate:,.0f}/s"]
+        if queue_depth is not None:
+            parts.append(f"queue {queue_depth:,}")
         if counts.quarantined:
             parts.append(f"{counts.quarantined:,} quarantined")
         left = self._meter.seconds_left(settled, rate)
@@ -161,7 +163,7 @@ class JsonProgress(_ThreadedProgress):
         self.interval_seconds = interval_seconds
         self._stream = stream
 
-    def _show(self, counts: DocumentCounts, queue_depth: int) -> None:
+    def _show(self, counts: DocumentCounts, queue_depth: int | None) -> None:
         settled = counts.settled
         rate = self._meter.rate(settled)
         left = self._meter.seconds_left(settled, rate)
@@ -188,14 +190,15 @@ class BarProgress(_ThreadedProgress):
 
     interval_seconds = BAR_SECONDS
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, doing: str = "Loading") -> None:
         super().__init__()
+        self._doing = doing
         self._bar = RichProgress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[amount]}"),
             TextColumn("[green]{task.fields[rate]}"),
-            TextColumn("queue {task.fields[queue]}"),
+            TextColumn("{task.fields[queue]}"),
             TextColumn("[yellow]{task.fields[quarantined]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
@@ -207,14 +210,14 @@ class BarProgress(_ThreadedProgress):
 
     def _open(self) -> None:
         self._task = self._bar.add_task(
-            "Loading", total=self._meter.total, amount="", rate="", queue="0", quarantined="", left=""
+            self._doing, total=self._meter.total, amount="", rate="", queue="", quarantined="", left=""
         )
         self._bar.start()
 
     def _close(self) -> None:
         self._bar.stop()
 
-    def _show(self, counts: DocumentCounts, queue_depth: int) -> None:
+    def _show(self, counts: DocumentCounts, queue_depth: int | None) -> None:
         settled = counts.settled
         rate = self._meter.rate(settled)
         left = self._meter.seconds_left(settled, rate)
@@ -224,21 +227,25 @@ class BarProgress(_ThreadedProgress):
             completed=settled,
             amount=f"{settled:,}{total}",
             rate=f"{rate:,.0f}/s",
-            queue=f"{queue_depth:,}",
+            queue="" if queue_depth is None else f"queue {queue_depth:,}",
             quarantined=f"{counts.quarantined:,} quarantined" if counts.quarantined else "",
             left="" if left is None else f"{duration(left)} left",
         )
         self._bar.refresh()
 
 
-def open_progress(style: ProgressStyle, console: Console) -> Progress:
-    """Return the display that fits ``style`` and the console (standard error's)."""
+def open_progress(style: ProgressStyle, console: Console, doing: str = "Loading") -> Progress:
+    """Return the display that fits ``style`` and the console (standard error's).
+
+    Args:
+        doing: what the bar says is being done.
+    """
     if style is ProgressStyle.NONE:
         return Progress()
     if style is ProgressStyle.JSON:
         return JsonProgress(console.file)
     if style is ProgressStyle.AUTO and console.is_terminal:
-        return BarProgress(console)
+        return BarProgress(console, doing)
     return PlainProgress(console.file)
 
 
