@@ -1,0 +1,573 @@
+"""What can be broken.  Each fault is armed before the program starts, acts while it runs, and says afterwards
+at which moments it struck: a fault that found nothing to break any more is not counted."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.faults.documents import Documents, change_rows
+from tests.faults.places import Place
+from tests.support.program import CHECKOUT, Program
+from tests.support.servers import conninfo
+from tests.support.tcp_proxy import Moment
+from xml_extractor.failpoints import FOLDER_VARIABLE, VARIABLE
+
+WAIT_SECONDS = 60.0
+"""The longest that a fault waits for its moment; the program ends before, or the run is a hang anyway."""
+
+
+@dataclass
+class Run:
+    """One run of the program (or of several at once), as faults see it."""
+
+    place: Place
+    documents: Documents
+    folder: Path
+    """For this run alone."""
+    arguments: list[object]
+    extra: dict[str, str]
+    already: int
+    """Ledger rows before it."""
+    specifications: list[str] = field(default_factory=list)
+    loaders: int = 1
+    programs: list[Program] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    """What went wrong with the faults themselves."""
+
+    @property
+    def program(self) -> Program:
+        return self.programs[0]
+
+    def runs(self) -> bool:
+        return self.program.process.poll() is None
+
+    def await_commit(self, more: int = 1) -> bool:
+        """Wait until this run has committed so many documents; false: it ended before."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self.runs() and time.monotonic() < deadline:
+            if self.place.committed() >= self.already + more:
+                return self.runs()
+            time.sleep(0.01)
+        return False
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes that are there."""
+        found = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.program.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if any("spawn_main" in word for word in child.cmdline()):
+                        found.append(child)
+        return found
+
+
+@dataclass
+class Fault:
+    """One thing that goes wrong, once or several times."""
+
+    moments: list[float] = field(default_factory=list, init=False)
+    """When it struck, in seconds since the epoch."""
+
+    @property
+    def kind(self) -> str:
+        """The line of the report it is counted in."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """All that there is to know of it."""
+        raise NotImplementedError
+
+    def arm(self, run: Run) -> None:
+        """Prepare it, before the program starts."""
+
+    def act(self, run: Run) -> None:
+        """Do it while the program runs; in a thread of its own."""
+
+    def settle(self, run: Run) -> None:
+        """Find out whether it struck, after the program has ended."""
+
+    def strikes(self) -> None:
+        self.moments.append(time.time())
+
+
+@dataclass
+class AtFailpoint(Fault):
+    """A place in the code at which the program fails, stalls or dies."""
+
+    specification: str
+    _folder: Path | None = field(default=None, init=False)
+
+    @property
+    def kind(self) -> str:
+        name, _, action = self.specification.partition("=")
+        return f"failpoint {name}: {action.partition('@')[0].partition(':')[0]}"
+
+    def describe(self) -> str:
+        return f"failpoint {self.specification}"
+
+    def arm(self, run: Run) -> None:
+        run.specifications.append(self.specification)
+        self._folder = run.folder / "sprung"
+        self._folder.mkdir(exist_ok=True)
+        self._number = len(run.specifications)
+        run.extra[VARIABLE] = ";".join(run.specifications)
+        run.extra[FOLDER_VARIABLE] = str(self._folder)
+
+    def settle(self, run: Run) -> None:
+        assert self._folder is not None
+        for note in self._folder.glob(f"{self._number}-*"):
+            self.moments.append(float(note.read_text().split()[1]))
+
+
+@dataclass
+class Signal(Fault):
+    """A signal to the program at a random moment after its first commit, perhaps a second one soon after."""
+
+    number: signal.Signals
+    delay: float
+    again: float | None = None
+
+    @property
+    def kind(self) -> str:
+        return f"{self.number.name}{' twice' if self.again is not None else ''}"
+
+    def describe(self) -> str:
+        twice = f", once more {self.again:.2f} s later" if self.again is not None else ""
+        return f"{self.number.name} {self.delay:.2f} s after the first commit{twice}"
+
+    def act(self, run: Run) -> None:
+        run.await_commit()
+        time.sleep(self.delay)
+        if run.runs():
+            run.program.process.send_signal(self.number)
+            self.strikes()
+            if self.again is not None:
+                time.sleep(self.again)
+                if run.runs():
+                    run.program.process.send_signal(self.number)
+
+
+@dataclass
+class KillWorkers(Fault):
+    """SIGKILL of worker processes, one after the other, at random moments."""
+
+    delays: list[float]
+
+    @property
+    def kind(self) -> str:
+        return "SIGKILL of a worker"
+
+    def describe(self) -> str:
+        return f"SIGKILL of a worker after {_seconds(self.delays)}"
+
+    def act(self, run: Run) -> None:
+        run.await_commit()
+        for delay in self.delays:
+            time.sleep(delay)
+            workers = run.workers()
+            if not workers or not run.runs():
+                return
+            with contextlib.suppress(psutil.NoSuchProcess):
+                random.choice(workers).kill()
+                self.strikes()
+
+
+@dataclass
+class CutAt(Fault):
+    """A connection is cut before the server has what is sent, while it has it, or with its answer."""
+
+    text: str
+    moment: Moment
+    passes: int
+
+    @property
+    def kind(self) -> str:
+        return f"cut {_WHEN[self.moment]} {self.text.split()[0]}"
+
+    def describe(self) -> str:
+        return f"cut {_WHEN[self.moment]} {self.text}, after {self.passes} of them"
+
+    def arm(self, run: Run) -> None:
+        assert run.place.proxy is not None
+        self._trap = run.place.proxy.cut_at(self._pattern(run), self.moment, passes=self.passes)
+
+    def act(self, run: Run) -> None:
+        while run.runs():
+            if self._trap.sprung.wait(0.02):
+                self.strikes()
+                return
+
+    def _pattern(self, run: Run) -> str | bytes:
+        # In TDS statements travel as UTF-16.
+        return self.text if run.place.engine == "mssql" else self.text.encode()
+
+
+_WHEN = {Moment.BEFORE: "before", Moment.DURING: "during", Moment.ANSWERED: "after"}
+
+
+@dataclass
+class StallAt(CutAt):
+    """The connection that sends a text is held for some seconds; then everything goes on, however late."""
+
+    seconds: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        return f"stall {_WHEN[self.moment]} {self.text.split()[0]}"
+
+    def describe(self) -> str:
+        return f"stall for {self.seconds:g} s {_WHEN[self.moment]} {self.text}, after {self.passes} of them"
+
+    def arm(self, run: Run) -> None:
+        assert run.place.proxy is not None
+        self._trap = run.place.proxy.stall_at(self._pattern(run), self.moment, passes=self.passes)
+
+    def act(self, run: Run) -> None:
+        super().act(run)
+        if self.moments:
+            assert run.place.proxy is not None
+            time.sleep(self.seconds)
+            run.place.proxy.restore()
+
+
+@dataclass
+class CutAll(Fault):
+    """All connections are cut at random moments."""
+
+    delays: list[float]
+
+    @property
+    def kind(self) -> str:
+        return "cut of all connections"
+
+    def describe(self) -> str:
+        return f"cut of all connections after {_seconds(self.delays)}"
+
+    def act(self, run: Run) -> None:
+        assert run.place.proxy is not None
+        run.await_commit()
+        for delay in self.delays:
+            time.sleep(delay)
+            if not run.runs():
+                return
+            run.place.proxy.cut()
+            self.strikes()
+
+
+@dataclass
+class KillServer(Fault):
+    """The database server's processes are killed, all of them or one that serves the program."""
+
+    whole: bool
+    delays: list[float]
+
+    @property
+    def kind(self) -> str:
+        return "SIGKILL of the server" if self.whole else "SIGKILL of a server process"
+
+    def describe(self) -> str:
+        return f"{self.kind} after {_seconds(self.delays)}"
+
+    def act(self, run: Run) -> None:
+        run.await_commit()
+        for delay in self.delays:
+            time.sleep(delay)
+            if not run.runs():
+                return
+            if self.whole:
+                self._kill_all(run)
+            else:
+                self._kill_one(run)
+
+    def _kill_all(self, run: Run) -> None:
+        assert run.place.postgresql is not None
+        server = run.place.postgresql.process
+        assert server is not None
+        server.kill()
+        self.strikes()
+        time.sleep(0.3)
+        server.start()
+
+    def _kill_one(self, run: Run) -> None:
+        """The server then ends all its other processes too, and starts anew by itself."""
+        import psycopg
+
+        # It may be at that from the kill before.
+        with contextlib.suppress(psycopg.OperationalError):
+            with psycopg.connect(conninfo(run.place.target), autocommit=True) as connection:
+                found = connection.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND application_name LIKE 'xml_extractor writer%'"
+                ).fetchall()
+            for (pid,) in found[:1]:
+                psutil.Process(pid).kill()
+                self.strikes()
+
+
+@dataclass
+class KillSessions(Fault):
+    """The server ends the program's sessions, with KILL or pg_terminate_backend."""
+
+    delays: list[float]
+
+    @property
+    def kind(self) -> str:
+        return "sessions ended by the server"
+
+    def describe(self) -> str:
+        return f"sessions ended by the server after {_seconds(self.delays)}"
+
+    def act(self, run: Run) -> None:
+        run.await_commit()
+        for delay in self.delays:
+            time.sleep(delay)
+            if not run.runs():
+                return
+            self.moments += [time.time()] * (1 if self._end(run.place) else 0)
+
+    @staticmethod
+    def _end(place: Place) -> int:
+        from sqlalchemy.engine import make_url
+
+        if place.mssql is not None:
+            sessions = place.mssql.sessions(str(make_url(place.target).database))
+            for session in sessions:
+                place.mssql.kill(session)
+            return len(sessions)
+        import psycopg
+
+        with psycopg.connect(conninfo(place.target), autocommit=True) as connection:
+            return len(
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND application_name LIKE 'xml_extractor%'"
+                ).fetchall()
+            )
+
+
+@dataclass
+class FullDisk(Fault):
+    """The target's disk is full: by a small file system, or by a limit on the size of files."""
+
+    limit_bytes: int | None = None
+
+    @property
+    def kind(self) -> str:
+        return "disk full" if self.limit_bytes is None else "file too large"
+
+    def describe(self) -> str:
+        return "a small disk" if self.limit_bytes is None else f"files of {self.limit_bytes:,} bytes at most"
+
+    def act(self, run: Run) -> None:
+        if self.limit_bytes is not None:
+            limits = (self.limit_bytes, self.limit_bytes)
+            psutil.Process(run.program.process.pid).rlimit(psutil.RLIMIT_FSIZE, limits)
+
+    def settle(self, run: Run) -> None:
+        if run.program.process.returncode == 5:
+            self.strikes()
+        if run.place.disk is not None:
+            run.place.disk.enlarge()
+
+
+@dataclass
+class LittleMemory(Fault):
+    """From a random moment on the memory of a worker process, or of the program, may not grow any more."""
+
+    of_worker: bool
+    delay: float
+    spare_bytes: int
+
+    @property
+    def kind(self) -> str:
+        return f"out of memory in {'a worker' if self.of_worker else 'the program'}"
+
+    def describe(self) -> str:
+        return f"{self.kind}: {self.spare_bytes:,} bytes left, from {self.delay:.2f} s after the first commit"
+
+    def act(self, run: Run) -> None:
+        run.await_commit()
+        time.sleep(self.delay)
+        if not run.runs():
+            return
+        chosen = run.workers()[:1] if self.of_worker else [psutil.Process(run.program.process.pid)]
+        for process in chosen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                most = process.memory_info().vms + self.spare_bytes
+                process.rlimit(psutil.RLIMIT_AS, (most, most))
+                self._struck = time.time()
+
+    def settle(self, run: Run) -> None:
+        troubled = run.program.process.returncode not in (0, 3) or "died" in run.program.errors
+        if troubled and hasattr(self, "_struck"):
+            self.moments.append(self._struck)
+
+
+CLOCK = '''
+"""The clock of a program under test: as far off as a file says."""
+
+import datetime
+import os
+import time
+
+_FILE = os.environ["FAULTS_CLOCK_FILE"]
+_time, _time_ns, _datetime = time.time, time.time_ns, datetime.datetime
+
+
+def _offset():
+    try:
+        with open(_FILE) as file:
+            return float(file.read() or 0)
+    except (OSError, ValueError):
+        return 0.0
+
+
+class _Kind(type):
+    def __instancecheck__(cls, instance):
+        return isinstance(instance, _datetime)
+
+    def __subclasscheck__(cls, other):
+        return issubclass(other, _datetime)
+
+
+class datetime_off(_datetime, metaclass=_Kind):
+    @classmethod
+    def now(cls, tz=None):
+        return _datetime.fromtimestamp(_time() + _offset(), tz)
+
+    @classmethod
+    def utcnow(cls):
+        return cls.now(datetime.timezone.utc).replace(tzinfo=None)
+
+
+time.time = lambda: _time() + _offset()
+time.time_ns = lambda: _time_ns() + int(_offset() * 10**9)
+datetime.datetime = datetime_off
+'''
+
+
+@dataclass
+class SetClock(Fault):
+    """The clock jumps, back or forth, at random moments: seconds, after so many seconds."""
+
+    jumps: list[tuple[float, float]]
+
+    @property
+    def kind(self) -> str:
+        return "clock set"
+
+    def describe(self) -> str:
+        return f"clock set {', '.join(f'by {jump:+g} s after {delay:.2f} s' for jump, delay in self.jumps)}"
+
+    def arm(self, run: Run) -> None:
+        folder = run.folder / "clock"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(CLOCK, encoding="utf-8")
+        self._file = folder / "offset"
+        run.extra["FAULTS_CLOCK_FILE"] = str(self._file)
+        separator = ";" if sys.platform == "win32" else ":"
+        run.extra["PYTHONPATH"] = f"{folder}{separator}{CHECKOUT}"
+
+    def act(self, run: Run) -> None:
+        run.await_commit()
+        offset = 0.0
+        for jump, delay in self.jumps:
+            time.sleep(delay)
+            if not run.runs():
+                return
+            offset += jump
+            # Whole at once: the program reads it at any moment.
+            draft = self._file.with_suffix(".draft")
+            draft.write_text(str(offset))
+            draft.replace(self._file)
+            self.strikes()
+
+
+@dataclass
+class ChangeRows(Fault):
+    """Rows of the source change or vanish at a random moment."""
+
+    changed: list[int]
+    deleted: list[int]
+    delay: float
+
+    @property
+    def kind(self) -> str:
+        return "source rows changed or deleted"
+
+    def describe(self) -> str:
+        when = f"{self.delay:.2f} s after the first commit"
+        return f"rows changed {self.changed} and deleted {self.deleted} {when}"
+
+    def act(self, run: Run) -> None:
+        run.await_commit()
+        time.sleep(self.delay)
+        struck = run.runs()
+        # In any case, so that what is to be expected is known.
+        change_rows(run.place.source, self.changed, self.deleted)
+        if struck:
+            self.strikes()
+
+
+@dataclass
+class MoreLoaders(Fault):
+    """Several loaders on the same range at once; one of them may be killed."""
+
+    loaders: int
+    kill_after: float | None
+
+    @property
+    def kind(self) -> str:
+        return f"{self.loaders} loaders at once"
+
+    def describe(self) -> str:
+        killed = (
+            "" if self.kill_after is None else f", one killed {self.kill_after:.2f} s after the first commit"
+        )
+        return f"{self.loaders} loaders at once{killed}"
+
+    def arm(self, run: Run) -> None:
+        run.loaders = self.loaders
+
+    def act(self, run: Run) -> None:
+        run.await_commit()
+        if self.kill_after is not None:
+            time.sleep(self.kill_after)
+            if run.runs():
+                run.program.process.kill()
+
+    def settle(self, run: Run) -> None:
+        loaded = 0
+        for program in run.programs:
+            with contextlib.suppress(OSError, ValueError):
+                loaded += program.summary()["documents"]["loaded"] > 0
+        if loaded > 1 or (loaded and self.kill_after is not None):
+            self.strikes()
+
+
+def _seconds(delays: list[float]) -> str:
+    return ", ".join(f"{delay:.2f} s" for delay in delays)
+
+
+def act_all(faults: list[Fault], run: Run) -> list[threading.Thread]:
+    """Let all of these faults act, each in a thread; what one of them raises is in ``run.troubles``."""
+
+    def act(fault: Fault) -> None:
+        try:
+            fault.act(run)
+        except Exception as error:  # noqa: BLE001 - a fault that cannot be injected fails its case
+            run.troubles.append(f"{fault.describe()}: {type(error).__name__}: {error}")
+
+    threads = [threading.Thread(target=act, args=(fault,), daemon=True) for fault in faults]
+    for thread in threads:
+        thread.start()
+    return threads
