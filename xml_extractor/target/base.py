@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import RowEncoder
@@ -27,6 +27,7 @@ from xml_extractor.mapping.records import (
     Stage,
     State,
 )
+from xml_extractor.target.ranges import FinishedRange, Stretch
 
 
 class RunState(Enum):
@@ -51,20 +52,19 @@ class RefusedVersion:
     plan_digest: str  # of the load that refused it
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """What the ledger says of one document."""
+class LedgerEntry(NamedTuple):
+    """What the ledger says of one document.  One is made for each known key of a page, so it is light."""
 
     key: Key
     state: State
     load_id: int
     batch: int
     plan_digest: str  # of the load that committed it
-    document_hash: bytes | None
-    row_counts: tuple[int, ...]  # in the order of the tables of the load that committed it
-    committed_at: datetime  # UTC
+    mark: int
+    """What its row adds to the content of its range; see :mod:`xml_extractor.target.ranges`."""
+    document_hash: bytes | None = None
+    """This and ``refused`` only where they were asked for: with ``on_change`` report or replace."""
     refused: RefusedVersion | None = None
-    """Only where it was asked for: with ``on_change`` report or replace."""
 
     @property
     def previous(self) -> Previous:
@@ -96,6 +96,11 @@ class LedgerEntry:
         """What the document is counted as that is left as it is: quarantined, too, where its newer version
         is."""
         return self.state if self.refused is None else State.QUARANTINED
+
+
+Settled = tuple[Key, State, int, bool]
+"""A document whose fate has been committed: its key, what it counts as in a summary, what its ledger row adds
+to the content of its range, and whether it stays as another version of the contract settled it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +147,11 @@ class BatchResult:
     """Of those that changed: the old version was deleted, in the same transaction."""
     other_plan: int = 0
     """Documents settled under another plan that were looked at, and left as they are."""
+    settled: list[Settled] = field(default_factory=list)
+    """All records of the batch, in no particular order; empty where the target keeps no ledger."""
 
-    def count_look(self, record: DocumentRecord) -> None:
-        """Count a document whose look says that the ledger's row stays as it is."""
+    def count_look(self, record: DocumentRecord, mark: int = 0) -> None:
+        """Count a document whose look says that the ledger's row, which has this mark, stays as it is."""
         if record.state is State.LOADED:
             self.already_loaded += 1
         elif record.state is State.QUARANTINED:
@@ -155,8 +162,9 @@ class BatchResult:
             self.changed += 1
             self.changed_keys.append(record.key)
         previous = record.previous
-        if previous is not None and previous.other_plan and previous.state is not State.QUARANTINED:
-            self.other_plan += 1
+        other_plan = previous is not None and previous.other_plan and previous.state is not State.QUARANTINED
+        self.other_plan += other_plan
+        self.settled.append((record.key, record.state, mark, other_plan))
 
 
 class BatchWriter(ABC):
@@ -169,6 +177,13 @@ class BatchWriter(ABC):
         Raises:
             TargetError: the target is gone for good, or refuses work for a reason that is no
                 document's fault.  What had been committed stays; the same command resumes.
+        """
+
+    def record_ranges(self, ranges: Sequence[FinishedRange]) -> None:  # noqa: B027 - not all targets keep them
+        """Write down ranges of keys that are finished; their documents have been committed, by whomever.
+
+        Raises:
+            TargetError: the target is gone for good, or refuses.
         """
 
     @abstractmethod
@@ -192,6 +207,30 @@ class LoadHandle(ABC):
     """What workers encode rows with; None = nothing to encode, records carry only counts."""
     insert_path: str | None = None
     """The way in that the target settled on, for the summary; None where there is nothing to choose."""
+    keeps_ranges: bool = False
+    """Whether ranges of keys that this run finishes are to be written down."""
+
+    def open_ranges(self, scope: str) -> list[Stretch]:
+        """Say what this run is to cover; return, as they follow each other in the source, the stretches of
+        keys that earlier runs of this load have finished of just that.
+
+        Called once, before any key is read and any writer made.
+
+        Args:
+            scope: the same for runs that settle the same documents in the same way; empty for a run that
+                finishes no ranges.
+
+        Raises:
+            TargetError: the target did not answer within the retry time.
+        """
+        return []
+
+    def record_ranges(self, ranges: Sequence[FinishedRange]) -> None:  # noqa: B027 - not all targets keep them
+        """Write down what was finished and is not written down when the run has ended.
+
+        Raises:
+            TargetError: it could not be written.
+        """
 
     @abstractmethod
     def lookup(self, keys: Sequence[Key]) -> dict[Key, LedgerEntry]:

@@ -257,16 +257,18 @@ class DatabaseBatchWriter(BatchWriter):
         new = [record for record in records if record.previous is None]
         known = [record for record in records if record.previous is not None]
         if new:
+            digests = [self._digests.digest(record.key) for record in new]
             rows = [
-                (self._digests.digest(record.key), *self._ledger_values(record, batch, now)) for record in new
+                (digest, *self._ledger_values(record, batch, now))
+                for record, digest in zip(new, digests, strict=True)
             ]
             refused = {bytes(digest) for digest in session.insert_new(LEDGER, LEDGER_COLUMNS, rows)}
-            for record, row in zip(new, rows, strict=True):
-                if row[0] in refused:
+            for record, digest in zip(new, digests, strict=True):
+                if digest in refused:
                     lost.append(record)
                 else:
                     claims.ours.append(record)
-                    claims.marks[record.key] = ledger_mark(row[0], record.state, batch)
+                    claims.marks[record.key] = ledger_mark(digest, record.state, batch)
         if known:
             lost += self._take_over(session, batch, known, now, claims)
             if self._book is not None:
@@ -436,9 +438,10 @@ def _keeps_rows(record: DocumentRecord) -> bool:
 
 def _count_change(record: DocumentRecord, result: BatchResult) -> None:
     previous = record.previous
-    if previous is not None and previous.renewal is Renewal.REPLACE:
-        result.changed += 1
-        result.replaced += previous.state is State.LOADED and not _keeps_rows(record)
+    if previous is None:
+        return
+    result.changed += previous.renewal is Renewal.REPLACE
+    result.replaced += previous.state is State.LOADED and not _keeps_rows(record)
 
 
 _RENEW = (

@@ -18,6 +18,7 @@ from xml_extractor.target.base import LedgerEntry, LoadHandle, RunState, Target
 from xml_extractor.target.batch_writer import DatabaseBatchWriter
 from xml_extractor.target.failures import Connection, is_bug, retried
 from xml_extractor.target.hash_salt import refuse_other_salt
+from xml_extractor.target.ranges import FinishedRange, RangeBook, Stretch
 from xml_extractor.target.replacement import tables_without_key
 from xml_extractor.target.timestamps import utc_now
 
@@ -146,7 +147,7 @@ class DatabaseTarget(Target):
             refuse_other_salt(session, of_source, settings)
         run = runs.unfinished(known, plan, source_name)
         if run is not None:
-            if not dry_run and not runs.mark_resumed(session, run.load_id):
+            if not dry_run and not runs.mark_resumed(session, run.load_id, settings):
                 raise _being_rolled_back(run.load_id)
             return run, True
         if dry_run:
@@ -249,9 +250,37 @@ class DatabaseLoadHandle(LoadHandle):
         self._retry_seconds = retry_seconds
         self._digests = ledger.DocumentDigests(source_name, plan.contract)
         self._plan_digests: dict[int, str] = {}
+        self._book = None if run is None else RangeBook(run.load_id, source_name, plan.contract)
+        self.keeps_ranges = run is not None and not dry_run
         self._aborted = threading.Event()
         self._lock = threading.Lock()
         self._connection = Connection(engine, "xml_extractor ledger", self._aborted, write=False)
+
+    def open_ranges(self, scope: str) -> list[Stretch]:
+        """Say what this run is to cover; return what earlier runs of this load finished of it."""
+        book = self._book
+        if book is None:
+            return []
+        with self._lock:
+            return retried(
+                self._connection,
+                self._retry_seconds,
+                "reading finished ranges",
+                lambda session: book.open(session, scope),
+            )
+
+    def record_ranges(self, ranges: Sequence[FinishedRange]) -> None:
+        """Write finished ranges down; over a fresh connection, because an old one may have been aborted."""
+        book = self._book
+        if book is None or self._dry_run or not ranges:
+            return
+        with Connection(self._engine, "xml_extractor finish", threading.Event()) as connection:
+            retried(
+                connection,
+                self._retry_seconds,
+                "recording finished ranges",
+                lambda session: book.record(session, ranges),
+            )
 
     def lookup(self, keys: Sequence[Key]) -> dict[Key, LedgerEntry]:
         """Return what the ledger says of these keys; its connection is shared, one call at a time."""
@@ -278,6 +307,7 @@ class DatabaseLoadHandle(LoadHandle):
             self.load_id,
             self._retry_seconds,
             f"xml_extractor writer {index}",
+            self._book,
         )
 
     def finish(self, state: RunState, summary: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from xml_extractor.engines.base import Session
 from xml_extractor.mapping.records import DocumentRecord, Key, Stage, State
 from xml_extractor.target.base import LedgerEntry, RefusedVersion
 from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE, RUNS
-from xml_extractor.target.timestamps import from_database
+from xml_extractor.target.ranges import ledger_mark
 
 DIGEST_BYTES: Final = 16
 """128 bits: among a billion documents two share a digest with a probability below 2e-21."""
@@ -114,15 +114,12 @@ def entries(
 
     Args:
         plan_digests: by load id; loads that are missing are read and added.
-        with_refused: say also what quarantine knows of them.
+        with_refused: say also what their documents were by hash, and what quarantine knows of them.
     """
     by_digest = {digests.digest(key): key for key in keys}
-    found = session.existing(
-        LEDGER,
-        ("digest", "state", "load_id", "batch", "document_hash", "row_counts", "committed_at"),
-        "digest",
-        list(by_digest),
-    )
+    columns = ("digest", "state", "load_id", "batch", *(("document_hash",) if with_refused else ()))
+    # In the order of the primary key, so that neighbours in the index are read one after the other.
+    found = session.existing(LEDGER, columns, "digest", sorted(by_digest))
     in_quarantine = (
         session.existing(
             QUARANTINE, ("digest", "load_id", "stage", "document_hash"), "digest", [row[0] for row in found]
@@ -140,21 +137,24 @@ def entries(
         bytes(digest): RefusedVersion(Stage(stage), _hash(document_hash), plan_digests.get(int(load_id), ""))
         for digest, load_id, stage, document_hash in in_quarantine
     }
-    known = (
-        LedgerEntry(
-            key=by_digest[bytes(digest)],
-            state=State(state),
-            load_id=int(load_id),
-            batch=int(batch),
-            plan_digest=plan_digests.get(int(load_id), ""),  # "": the row of load_runs was deleted
-            document_hash=_hash(document_hash),
-            row_counts=counts_from_text(row_counts),
-            committed_at=from_database(committed_at),
-            refused=refused.get(bytes(digest)),
+    known: dict[Key, LedgerEntry] = {}
+    for raw_digest, state_text, load_id, batch, *document_hash in found:
+        digest, state = bytes(raw_digest), _STATES[state_text]
+        key = by_digest[digest]
+        known[key] = LedgerEntry(
+            key,
+            state,
+            load_id,
+            batch,
+            plan_digests.get(load_id, ""),  # "": the row of load_runs was deleted
+            ledger_mark(digest, state, batch),
+            _hash(document_hash[0]) if document_hash else None,
+            refused.get(digest),
         )
-        for digest, state, load_id, batch, document_hash, row_counts, committed_at in found
-    )
-    return {entry.key: entry for entry in known}
+    return known
+
+
+_STATES: Final = {state.value: state for state in State}
 
 
 def _hash(value: Any) -> bytes | None:
