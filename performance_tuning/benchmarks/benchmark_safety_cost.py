@@ -1,0 +1,184 @@
+"""What exactly-once costs: the share of a load that goes into ledger, hashes, ranges and checks.
+
+One load of synthetic applications, with primary and foreign keys, on one thread, so that each second belongs
+to one stage and to nothing else.  The stages' own functions are timed where they are called:
+
+    ledger    looking documents up, entering them into the ledger in the batch's transaction
+    hash      the 128-bit hash of each document
+    ranges    keeping account of ranges of keys, and writing finished ones down
+    checks    counting what a batch did, for the sums that the end of a load checks
+
+and their sum is set against the whole of the same run, from the first read to the last commit.  Timing adds
+to what it times, so the share is rather too high than too low.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Final
+from unittest.mock import patch
+
+import support
+
+from xml_extractor import Contract, LoadOptions, load
+from xml_extractor.processing import document_worker
+from xml_extractor.processing.load_counts import LoadCounts
+from xml_extractor.processing.ranges import RangeTracker
+from xml_extractor.resources import shipped_config
+from xml_extractor.target.batch_writer import DatabaseBatchWriter
+from xml_extractor.target.database_target import DatabaseLoadHandle
+
+BOUND_PERCENT: Final = 5.0
+DOCUMENTS: Final = 20_000
+BATCH_SIZE: Final = 1000
+
+STAGES: Final[tuple[tuple[str, Any, str], ...]] = (
+    ("ledger", DatabaseLoadHandle, "lookup"),
+    ("ledger", DatabaseBatchWriter, "_claim"),
+    ("hash", document_worker, "document_hash"),
+    ("ranges", RangeTracker, "begin"),
+    ("ranges", RangeTracker, "settle"),
+    ("ranges", RangeTracker, "take_finished"),
+    ("ranges", DatabaseBatchWriter, "record_ranges"),
+    ("checks", DatabaseBatchWriter, "_count"),
+    ("checks", LoadCounts, "add_batch"),
+)
+"""What is timed.  None of these calls another of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One load: its seconds, and those of each stage."""
+
+    seconds: float
+    stages: dict[str, float]
+    documents: int
+
+    @property
+    def percent(self) -> float:
+        """The share of all stages together."""
+        return 100 * sum(self.stages.values()) / self.seconds
+
+    def detail(self) -> str:
+        """Return the figures in words."""
+        shares = ", ".join(
+            f"{stage} {100 * seconds / self.seconds:.2f} % ({self._each(seconds):.1f} µs a document)"
+            for stage, seconds in self.stages.items()
+        )
+        return f"{shares}; {self._each(self.seconds):.0f} µs a document in all"
+
+    def _each(self, seconds: float) -> float:
+        return 1e6 * seconds / self.documents
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return the exit status."""
+    parser = support.make_parser(__doc__)
+    parser.add_argument(
+        "--documents", type=support.positive, default=DOCUMENTS, metavar="N", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--repeat", type=support.positive, default=3, metavar="N",
+        help="measure so often and take the median (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=("sqlite", "postgresql", "mssql"),
+        help="load into this engine only (default: the first two, which need nothing)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--postgresql", metavar="URL",
+        help=f"a server to make databases on [{support.POSTGRESQL_VARIABLE}; default: start one]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mssql", metavar="URL", help=f"a SQL Server to make databases on [{support.MSSQL_VARIABLE}]"
+    )
+    return support.run_benchmark(benchmark, parser.parse_args(arguments))
+
+
+def benchmark(arguments: argparse.Namespace) -> int:
+    """Measure each engine."""
+    contract = Contract.read(shipped_config("loan_application.yaml"))
+    figures = []
+    with ExitStack() as stack:
+        folder = stack.enter_context(support.temporary_folder())
+        engines: list[Any] = []
+        if arguments.engine in (None, "sqlite"):
+            engines.append(support.SqliteFolder(folder))
+        if arguments.engine in (None, "postgresql"):
+            engines.append(stack.enter_context(support.postgresql(arguments.postgresql, folder)))
+        if arguments.engine == "mssql":
+            engines.append(support.MssqlServer(arguments.mssql))
+        for databases in engines:
+            with databases.database() as source:
+                support.stage_applications(source, arguments.documents, folder)
+                runs = []
+                for _ in range(arguments.repeat):
+                    with databases.database() as target:
+                        runs.append(measure(source, target, contract))
+            runs.sort(key=lambda run: run.percent)
+            middle = runs[len(runs) // 2]
+            figures.append(
+                support.Figure(
+                    f"ledger, hash, ranges and checks: {databases.name}",
+                    middle.percent,
+                    "%",
+                    BOUND_PERCENT,
+                    middle.detail(),
+                )
+            )
+    return support.report("What exactly-once costs, of the whole load", figures, arguments.json)
+
+
+def measure(source: str, target: str, contract: Contract) -> Run:
+    """Load once, on one thread, with a watch on every stage."""
+    options = LoadOptions(
+        executor="serial", batch_size=BATCH_SIZE, create_tables=True, source_name="benchmark", drift_sample=0
+    )  # type: ignore[arg-type]
+    with timed(STAGES) as seconds:
+        summary = load(source, target, contract, options)
+    counts = summary.documents
+    if counts.read != counts.loaded + counts.quarantined:
+        raise support.BenchmarkError(f"not every document was loaded: {counts}")
+    return Run(summary.seconds, dict(seconds), counts.read)
+
+
+@contextmanager
+def timed(stages: Sequence[tuple[str, Any, str]]) -> Iterator[Counter[str]]:
+    """Add up the seconds spent in functions, by stage, while this is entered.
+
+    Raises:
+        BenchmarkError: one of them was not called: the figures would say too little.
+    """
+    seconds: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+
+    def watched(stage: str, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            started = perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                seconds[stage] += perf_counter() - started
+                calls[place] += 1
+
+        return call
+
+    with ExitStack() as stack:
+        for stage, owner, name in stages:
+            place = f"{owner.__name__}.{name}"
+            calls[place] = 0
+            stack.enter_context(patch.object(owner, name, watched(stage, place, getattr(owner, name))))
+        yield seconds
+    silent = [place for place, number in calls.items() if not number]
+    if silent:
+        raise support.BenchmarkError(f"never called, and so not measured: {', '.join(silent)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
