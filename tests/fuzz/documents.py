@@ -240,7 +240,7 @@ def doctype(text: str, random: random.Random) -> Content:
         f"<!DOCTYPE {root}><!DOCTYPE {root}>",
     ])  # fmt: skip
     if random.random() < 0.3:
-        place = text.find("=\"") + 2 if random.random() < 0.5 else _gap(text, random)
+        place = text.find('="') + 2 if random.random() < 0.5 else _gap(text, random)
         text = _insert(text, place, random.choice(["&e;", "&lol;", "&j;"]))
     lead = random.choice(["", "<?xml version='1.0'?>", "<!-- <!DOCTYPE x> -->", " ", "<?a b?>"])
     trail = random.choice(["", "", "<!-- > -->", "\n"])
@@ -266,7 +266,20 @@ def encode(text: str, random: random.Random) -> Content:
 
 
 def lead(text: str, random: random.Random) -> Content:
-    piece = random.choice(["\ufeff", "\ufeff\ufeff", " ", "\n", " \ufeff ", "x", "\0", "\u00a0", "<?xml version='1.0' encoding='UTF-16'?>", "<"])
+    piece = random.choice(
+        [
+            "\ufeff",
+            "\ufeff\ufeff",
+            " ",
+            "\n",
+            " \ufeff ",
+            "x",
+            "\0",
+            "\u00a0",
+            "<?xml version='1.0' encoding='UTF-16'?>",
+            "<",
+        ]
+    )
     return piece + text if random.random() < 0.8 else text + piece
 
 
@@ -302,7 +315,9 @@ def huge_attribute(text: str, random: random.Random) -> Content:
 
 
 def long_text(text: str, random: random.Random) -> Content:
-    piece = random.choice(["a", "ä", "🎵", " ", "9", "&amp;", "<!---->", "x "]) * random.choice([300, 3000, 100_000])
+    piece = random.choice(["a", "ä", "🎵", " ", "9", "&amp;", "<!---->", "x "]) * random.choice(
+        [300, 3000, 100_000]
+    )
     values = list(_VALUE.finditer(text))
     if not values:
         return text
@@ -324,7 +339,9 @@ def namespaces(text: str, random: random.Random) -> Content:
     if how == 4:
         start, _ = _span(text, random)
         place = start + 1 + len((re.match(r"\w+", text[start + 1 :]) or [""])[0])
-        return _insert(text, place, random.choice([" xmlns=''", " xmlns='urn:z'", " xmlns:xml='urn:z'", " xmlns:a=''"]))
+        return _insert(
+            text, place, random.choice([" xmlns=''", " xmlns='urn:z'", " xmlns:xml='urn:z'", " xmlns:a=''"])
+        )
     return text.replace(f"<{root}", f"<{root} xmlns:a='urn:s' xmlns:b='urn:s' a:id='1' b:id='2'", 1)
 
 
@@ -340,7 +357,9 @@ GENTLE: Sequence[Mutator] = (
 """Those after which a document is mostly still XML: they reach deeper."""
 
 
-def mutated(text: str, random: random.Random, mutators: Sequence[Mutator] = MUTATORS, most: int = 4) -> Content:
+def mutated(
+    text: str, random: random.Random, mutators: Sequence[Mutator] = MUTATORS, most: int = 4
+) -> Content:
     """Change a document in one to ``most`` ways, one after the other."""
     content: Content = text
     for _ in range(random.randint(1, most)):

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 import atheris
 
 
-def run(arguments: Sequence[str], one_input: Callable[[bytes], None], mutate: Callable[[bytes, int, int], bytes]) -> None:
+def run(
+    arguments: Sequence[str], one_input: Callable[[bytes], None], mutate: Callable[[bytes, int, int], bytes]
+) -> None:
     """Fuzz until libFuzzer's options say stop, or something is found."""
     logging.disable(logging.CRITICAL)
 

@@ -98,7 +98,17 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
             match = rng.choice(words)
             text = text[: match.start()] + piece + text[match.end() :]
     elif how == 3:
-        text = rng.choice(["CAST({} AS {})", "TRY_CAST({} AS {})", "COALESCE({}, {})", "{} + {}", "{} LIKE {}", "IIF({} = 1, {}, 2)", "({}) * {}"]).format(text, rng.choice(_SNIPPETS))
+        text = rng.choice(
+            [
+                "CAST({} AS {})",
+                "TRY_CAST({} AS {})",
+                "COALESCE({}, {})",
+                "{} + {}",
+                "{} LIKE {}",
+                "IIF({} = 1, {}, 2)",
+                "({}) * {}",
+            ]
+        ).format(text, rng.choice(_SNIPPETS))
     else:
         text = text.replace(*rng.sample(_SNIPPETS, 2), 1)
     return "\n".join([text, *values]).encode("utf-8", "replace")[:max_size]

@@ -38,7 +38,9 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
     if len(data) < 2 or rng.random() < 0.4:
         return bytes(atheris.Mutate(data, max_size))
     text = data[1:].decode("utf-8", "replace")
-    changed = documents.mutated(text, rng, documents.GENTLE if rng.random() < 0.6 else documents.MUTATORS, most=2)
+    changed = documents.mutated(
+        text, rng, documents.GENTLE if rng.random() < 0.6 else documents.MUTATORS, most=2
+    )
     if isinstance(changed, str):
         changed = changed.encode("utf-8", "surrogatepass")
     head = rng.randrange(256) if rng.random() < 0.1 else data[0]

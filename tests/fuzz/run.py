@@ -47,7 +47,9 @@ class Figures:
 def write_seeds(name: str, folder: Path) -> None:
     """Write a fuzzer's seeds; they come from the program, so none is kept in the project."""
     program = f"import tests.fuzz.fuzz_{name} as f, sys; [sys.stdout.buffer.write(len(s).to_bytes(4, 'big') + s) for s in f.seeds()]"
-    data = subprocess.run([sys.executable, "-c", program], cwd=_PROJECT, check=True, capture_output=True).stdout
+    data = subprocess.run(
+        [sys.executable, "-c", program], cwd=_PROJECT, check=True, capture_output=True
+    ).stdout
     while data:
         size = int.from_bytes(data[:4], "big")
         seed, data = data[4 : 4 + size], data[4 + size :]
@@ -106,7 +108,9 @@ def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=600, help="seconds for each fuzzer")
-    parser.add_argument("fuzzers", nargs="*", metavar="FUZZER", help=f"of {', '.join(FUZZERS)}; all of them if left out")
+    parser.add_argument(
+        "fuzzers", nargs="*", metavar="FUZZER", help=f"of {', '.join(FUZZERS)}; all of them if left out"
+    )
     options = parser.parse_args()
     unknown = set(options.fuzzers) - set(FUZZERS)
     if unknown:

@@ -395,5 +395,7 @@ class _Parser:
             found = etree.XPath(xpath, namespaces=dict(self._context.bindings))(etree.Element("_"))
         except etree.XPathError as error:
             raise self._fail(f"not a valid path ({error})", self._tokens[0]) from None
+        except ValueError:  # of lxml, which does not say which
+            raise self._fail("it holds a character that XML does not have", self._tokens[0]) from None
         if not isinstance(found, list):
             raise self._fail("the path does not select nodes", self._tokens[0])

@@ -18,6 +18,7 @@ Location = tuple[str | int, ...]
 
 _NULL_WORDS: Final = ("", "~", "null", "Null", "NULL")
 _MERGE_KEY: Final = "<<"
+_NUL: Final = "the character NUL (\\0) cannot be used: neither XML nor every database can hold it"
 # Aliases can make a small text stand for a very large document; no contract comes near this.
 _MAX_NODES: Final = 500_000
 
@@ -193,6 +194,8 @@ class _Builder:
             return None
         self._check_tag(node, location)
         if isinstance(node, yaml.ScalarNode):
+            if "\0" in node.value:
+                self._add_at(node, _NUL)
             return self._scalar(node)
         self._open.add(id(node))
         try:
@@ -227,6 +230,9 @@ class _Builder:
                 self._add_at(key_node, "a key must be a plain text")
                 continue
             key = _joined_pairs(str(key_node.value))
+            if "\0" in key:
+                self._add_at(key_node, _NUL)
+                continue
             if key == _MERGE_KEY and key_node.style is None:
                 merged.append(value_node)
                 continue

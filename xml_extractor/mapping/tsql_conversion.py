@@ -400,9 +400,12 @@ def _renderer(source: SqlType, target: SqlType, style: int | None, code_page: st
 
 def _decoded(value: bytes, codec: str, source: SqlType, target: SqlType) -> str:
     try:
-        return value.decode(codec)
+        text = value.decode(codec)
     except UnicodeDecodeError:
         raise not_convertible(source, target) from None
+    if "\0" in text:  # which PostgreSQL cannot store: one document, one outcome, whatever the target
+        raise not_convertible(source, target)
+    return text
 
 
 def _float_renderer(source: SqlType, style: int) -> Converter:

@@ -17,6 +17,15 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from xml_extractor.mapping.evaluation_error import EvaluationError
+
+MAX_RESULT: Final = 2**26
+"""Characters that REPLACE may make of a text: it alone can multiply two lengths that a document chooses."""
+MAX_PATTERN: Final = 4000
+"""Characters of a LIKE pattern, as in T-SQL."""
+MAX_LIKE_STEPS: Final = 2**31
+"""Length of a text times that of a pattern beyond which LIKE gives up: some 4 seconds at the worst."""
+_REMEMBERED: Final = 0x3000  # folds of rarer characters are kept only if they change anything
 _LAST_OF_BASIC_PLANE: Final = "\uffff"
 
 
@@ -28,8 +37,11 @@ class _FoldTable(dict[int, str]):
         folded = character.casefold()
         if len(folded) != 1:  # a full folding, such as that of ß; the simple one is the lower case, if single
             folded = character.lower()
-        self[code] = folded if len(folded) == 1 else character
-        return self[code]
+        if len(folded) != 1:
+            folded = character
+        if code < _REMEMBERED or folded != character:
+            self[code] = folded
+        return folded
 
 
 class _CaseTable(dict[int, str]):
@@ -40,9 +52,13 @@ class _CaseTable(dict[int, str]):
         self._change = change
 
     def __missing__(self, code: int) -> str:
-        changed = self._change(chr(code))
-        self[code] = changed if len(changed) == 1 else chr(code)
-        return self[code]
+        character = chr(code)
+        changed = self._change(character)
+        if len(changed) != 1:
+            changed = character
+        if code < _REMEMBERED or changed != character:
+            self[code] = changed
+        return changed
 
 
 _FOLD: Final = _FoldTable()
@@ -140,10 +156,15 @@ def index_of(searched: str, text: str, start: int, *, binary: bool) -> int:
 
 
 def replace(text: str, searched: str, replacement: str, *, binary: bool) -> str:
-    """REPLACE: every occurrence, from the left, by the collation; an empty ``searched`` changes nothing."""
+    """REPLACE: every occurrence, from the left, by the collation; an empty ``searched`` changes nothing.
+
+    Raises:
+        EvaluationError: the result is longer than :data:`MAX_RESULT`.
+    """
     if not searched:
         return text
     if binary:
+        _check_growth(text, text.count(searched), searched, replacement)
         return text.replace(searched, replacement)
     folded, wanted = fold(text), fold(searched)
     place = folded.find(wanted)
@@ -155,7 +176,13 @@ def replace(text: str, searched: str, replacement: str, *, binary: bool) -> str:
         begin = place + len(searched)
         place = folded.find(wanted, begin)
     pieces.append(text[begin:])
+    _check_growth(text, len(pieces) - 1, searched, replacement)
     return replacement.join(pieces)
+
+
+def _check_growth(text: str, places: int, searched: str, replacement: str) -> None:
+    if len(text) + places * (len(replacement) - len(searched)) > max(MAX_RESULT, len(text)):
+        raise EvaluationError("too_long", f"REPLACE: the result is longer than {MAX_RESULT:,} characters")
 
 
 def trim(text: str, characters: str, side: str, *, binary: bool) -> str:
@@ -175,7 +202,6 @@ def trim(text: str, characters: str, side: str, *, binary: bool) -> str:
 # ------------------------------------------------------------------------------------------ LIKE
 
 
-@lru_cache(maxsize=1024)
 def like_matcher(
     pattern: str, escape: str | None, *, binary: bool, ignore_trailing_blanks: bool
 ) -> Callable[[str], bool]:
@@ -184,7 +210,24 @@ def like_matcher(
     ``ignore_trailing_blanks``: blanks at the end of the text (not of the pattern) do not count, as LIKE
     has it where neither side is Unicode.  A pattern that ends with its escape character, or whose bracket
     is not closed, matches nothing.
+
+    The test raises :class:`EvaluationError` where the pattern is longer than :data:`MAX_PATTERN`, or text and
+    pattern are so long that it could take minutes.
     """
+    if len(pattern) > MAX_PATTERN:
+
+        def refuse(text: str) -> bool:
+            raise EvaluationError("too_long", f"LIKE: the pattern is longer than {MAX_PATTERN:,} characters")
+
+        return refuse
+    return _like_matcher(pattern, escape, binary, ignore_trailing_blanks)
+
+
+@lru_cache(maxsize=256)  # patterns can come from documents, and one of the longest takes 100 kB
+def _like_matcher(
+    pattern: str, escape: str | None, binary: bool, ignore_trailing_blanks: bool
+) -> Callable[[str], bool]:
+    longest = MAX_LIKE_STEPS // max(1, len(pattern))
     if not binary:
         pattern = fold(pattern)
         escape = fold(escape) if escape is not None else None
@@ -199,9 +242,13 @@ def like_matcher(
         first, *middle, last = segments
         expression = first + "".join(f"(?>.*?{s})" for s in middle if s) + ".*" + last + tail
     match = re.compile(expression, re.DOTALL).fullmatch
-    if binary:
-        return lambda text: match(to_units(text)) is not None
-    return lambda text: match(to_units(fold(text))) is not None
+
+    def is_like(text: str) -> bool:
+        if len(text) > longest:
+            raise EvaluationError("too_long", "LIKE: text and pattern are too long to be compared")
+        return match(to_units(text if binary else fold(text))) is not None
+
+    return is_like
 
 
 def _like_segments(pattern: str, escape: str | None) -> list[str] | None:
