@@ -25,7 +25,6 @@ from xml_extractor.cli_flags import (
 )
 from xml_extractor.cli_output import Output, use_utf8
 from xml_extractor.errors import ExitCode, LoaderError
-from xml_extractor.mapping.records import Stage
 from xml_extractor.settings import Settings
 from xml_extractor.settings_reading import read_settings
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "xml-extracto
 
 def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    from xml_extractor import __version__, cli_doctor
+    from xml_extractor import __version__, cli_doctor, cli_quarantine
     from xml_extractor import cli_commands as commands
 
     # production_processor.py is the load command: its usage must not show the word "load".
@@ -131,39 +130,12 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     add_setting_flags(schema, LOG)
     add_json_flag(schema)
 
-    quarantine = group("quarantine", "Look at refused documents and load them again")
-    listing = command("list", commands.quarantine_list, "List quarantined documents", of=quarantine)
-    listing.add_argument(
-        "--first", metavar="N", type=_positive, default=100, help="list at most so many [default 100]"
-    )
-    show = command("show", commands.quarantine_show, "Show all that is known of one document", of=quarantine)
-    show.add_argument("key", metavar="KEY", help="its source key")
-    show.add_argument("--document", action="store_true", help="print the document itself too")
-    replay = command(
-        "replay", commands.quarantine_replay, "Load quarantined documents after a fix", of=quarantine
-    )
-    for parser_of in (listing, replay):
-        parser_of.add_argument("--code", metavar="CODE", help="only those with this reason")
-        parser_of.add_argument(
-            "--stage", choices=[stage.value for stage in Stage], help="only those refused at this stage"
-        )
-        parser_of.add_argument(
-            "--key", metavar="KEY", action="append", default=[], help="only this key (may be repeated)"
-        )
-    for parser_of in (listing, show):
-        add_setting_flags(parser_of, (*DATABASES, "target_schema", "contract", *TIME_LIMITS, *LOG))
-        add_json_flag(parser_of)
-    options = [
-        name
-        for name in LOAD
-        if name not in ("limit", "app_id_start", "app_id_end", "on_plan_change", "on_change")
-    ]
-    add_setting_flags(replay, (*DATABASES, "contract", *options, "summary", "progress", *LOG))
-    add_json_flag(replay)
+    cli_quarantine.add_commands(group("quarantine", "Look at refused documents and load them again"), command)
 
     status = command("status", commands.status, "Show loads, documents by state and quarantine by reason")
     add_setting_flags(status, (*DATABASES, "target_schema", *TIME_LIMITS, *LOG))
     add_json_flag(status)
+
 
     doctor = command(
         "doctor", cli_doctor.doctor, "Look at source and target, and say what to do before a load"
@@ -189,13 +161,6 @@ def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
     if not said:
         return f"what is {words[0]!r} for? {parser.prog} takes no such argument; --help lists what it takes"
     return f"unknown: {', '.join(said)}; --help lists what it takes"
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it takes a whole number, 1 or more")
-    return number
 
 
 def run_command(run: Command, arguments: argparse.Namespace) -> int:

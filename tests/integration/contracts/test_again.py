@@ -16,7 +16,7 @@ from xml_extractor.engines import open_engine
 from xml_extractor.mapping.records import Key
 from xml_extractor.operations.bookkeeping import Bookkeeping
 from xml_extractor.operations.load import source_name
-from xml_extractor.operations.quarantine import QuarantineFilter, quarantined_keys
+from xml_extractor.operations.quarantine import QuarantineFilter, replay_keys
 from xml_extractor.settings import ExecutorChoice
 
 TABLES = """
@@ -42,7 +42,7 @@ def counts(summary: LoadSummary) -> tuple[int, ...]:
 def replayed(url: str, contract: Contract) -> LoadSummary:
     name = source_name(LoadOptions(), contract, open_engine(url))
     with Bookkeeping(url) as bookkeeping:
-        keys = quarantined_keys(bookkeeping, QuarantineFilter(), source_name=name, contract="t")
+        keys = list(replay_keys(bookkeeping.ask, QuarantineFilter(), source_name=name, contract="t"))
     return load(url, None, contract, LoadOptions(executor=ExecutorChoice.SERIAL), keys=keys)
 
 
