@@ -34,9 +34,11 @@ from xml_extractor.mapping.records import DocumentRecord
 from xml_extractor.processing.document_fetcher import FetchedDocuments
 from xml_extractor.processing.executor_choice import available_cores
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
+from xml_extractor.processing.mapping_documents import map_in_blocks
 from xml_extractor.processing.pending_keys import PendingKeys
 from xml_extractor.processing.pipeline_state import PipelineState
-from xml_extractor.processing.thread_workers import map_in_blocks
+from xml_extractor.processing.pulse import ThreadPulse
+from xml_extractor.processing.ranges import RangeTracker
 from xml_extractor.processing.throttle import Throttle
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.resources import shipped_config
@@ -324,10 +326,11 @@ def _produce(
     reader.open()
     try:
         for chunk in PendingKeys(
-            reader, handle, options, setup.plan.digest, state, Throttle(None, state.stopping.wait)
-        ):
+            reader, handle, options, setup.plan.digest, state, Throttle(None, state.stopping.wait),
+            RangeTracker(),
+        ):  # fmt: skip
             fetched = FetchedDocuments(chunk, reader.documents(chunk.keys), (), True)
-            for block in map_in_blocks(worker, fetched):
+            for block in map_in_blocks(worker, fetched, ThreadPulse()):
                 queue.put(_through_a_pipe(block) if by_pipe else block)
             if (depth := queue.depth().now) >= options.batch_size:
                 yield depth

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from xml_extractor import failpoints
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.target.base import BatchResult, BatchWriter
+from xml_extractor.target.ranges import FinishedRange
 
 
 class DatabaseInsertThread:
@@ -24,6 +25,7 @@ class DatabaseInsertThread:
         limits: when a batch closes.
         on_commit: told of every batch, in this thread: its result and the time (``perf_counter``) of
             its commit.
+        take_finished: returns the ranges of keys that have been finished since it was last asked.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class DatabaseInsertThread:
         limits: BatchLimits,
         state: PipelineState,
         on_commit: Callable[[BatchResult, float], None],
+        take_finished: Callable[[], Sequence[FinishedRange]],
     ) -> None:
         self._open_writer = open_writer
         self._queue = queue
         self._limits = limits
         self._state = state
         self._on_commit = on_commit
+        self._take_finished = take_finished
         self._writer: BatchWriter | None = None
         self.waiting_seconds = 0.0
         """How long it has waited for records: the target's idle time."""
@@ -58,6 +62,8 @@ class DatabaseInsertThread:
                     return
                 failpoints.hit("queue_take")
                 self._on_commit(writer.commit_batch(batch), perf_counter())
+                if finished := self._take_finished():
+                    writer.record_ranges(finished)
                 failpoints.hit("after_acknowledge")
         except PipelineStopped:
             return

@@ -101,9 +101,16 @@ class SourceReader:
         return self._run("count the source's rows", lambda s: s.count_keys(self._source, start, end))
 
     def key_pages(
-        self, start: Key | None = None, end: Key | None = None, page_size: int = 10_000
+        self,
+        start: Key | None = None,
+        end: Key | None = None,
+        page_size: int = 10_000,
+        *,
+        after: Key | None = None,
     ) -> Iterator[list[Key]]:
         """Yield all keys from ``start`` to ``end`` inclusive, ascending, at most ``page_size`` at a time.
+
+        With ``after``, which need not be a key of the table, only those beyond it.
 
         Keyset paging: each page asks for keys beyond the last one, so a page costs the same wherever it
         is, and rows inserted or deleted meanwhile shift nothing.
@@ -111,7 +118,6 @@ class SourceReader:
         Raises:
             SourceError: a key is NULL or comes twice, or keys do not ascend.
         """
-        after: Key | None = None
         seen_ends: set[Key] = set()  # one key a page
         while True:
             page = self._run("read keys", lambda s, after=after: self._page(s, after, start, end, page_size))  # type: ignore[misc]

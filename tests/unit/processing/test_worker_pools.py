@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import pytest
 
 from tests.support.fake_workers import FakeSetup
 from xml_extractor.errors import SourceError, WorkerError
-from xml_extractor.mapping.records import DocumentRecord, Previous, State
+from xml_extractor.mapping.records import DocumentRecord, Key, Previous, State
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.pipeline_state import PipelineState
 from xml_extractor.processing.process_workers import ProcessWorkers
 from xml_extractor.processing.thread_workers import ThreadWorkers
+from xml_extractor.processing.watch import Watch
 
 BOUND_SECONDS = 60.0
 POOLS = {"thread": ThreadWorkers, "process": ProcessWorkers}
@@ -30,7 +32,7 @@ class Run:
 
     def __init__(
         self, pool: str, setup: FakeSetup, documents: int, *, workers: int = 2, chunk: int = 10,
-        capacity: int = 10_000,
+        capacity: int = 10_000, timeout: float = 60.0,
     ) -> None:  # fmt: skip
         self.state = PipelineState()
         self.queue = InsertQueue(self.state, capacity, 10**9)
@@ -43,18 +45,24 @@ class Run:
             channel.put(Chunk(number, tuple(part), {key: PREVIOUS for key in part if key == 7}), 1)
         channel.close()
         any_setup: Any = setup
-        self.pool = POOLS[pool](workers, any_setup, channel, self.queue, self.state, self._gone)
+        self.notes: list[str] = []
+        self.watch = Watch(timeout, self.state)
+        self.pool = POOLS[pool](
+            workers, any_setup, channel, self.queue, self.state, self._gone, self.watch, self.notes.append
+        )
+        self.watch.__enter__()
         self.pool.start()
 
-    def _gone(self, number: int) -> None:
+    def _gone(self, keys: Collection[Key]) -> None:
         with self._lock:
-            self.vanished += number
+            self.vanished += len(keys)
 
     def join(self) -> None:
         deadline = time.monotonic() + BOUND_SECONDS
         for thread in self.pool.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             assert not thread.is_alive(), f"{thread.name} hangs"
+        self.watch.__exit__()
 
     def records(self) -> list[DocumentRecord]:
         self.join()
