@@ -62,6 +62,8 @@ NAMES: Final = frozenset(
         "before_commit",
         "after_commit",  # committed, but nobody knows yet
         "after_acknowledge",  # committed and counted
+        "rollback_before_commit",  # in the transaction of a batch that is rolled back
+        "rollback_after_commit",
         "range_write",  # before a finished range is written down
         "retry",  # before each wait between two attempts
     }

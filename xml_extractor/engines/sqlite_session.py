@@ -303,13 +303,9 @@ class SqliteSession(Session):
         """Return key → number of rows."""
         column = quote_identifier(key_column)
         counts: dict[Any, int] = {}
+        select = f"SELECT {column}, COUNT(*) FROM {_quote_table(table)}"
         for chunk, condition in _key_lists(column, keys):
-            counts.update(
-                self.query(
-                    f"SELECT {column}, COUNT(*) FROM {_quote_table(table)} WHERE {condition} GROUP BY {column}",
-                    chunk,
-                )
-            )
+            counts.update(self.query(f"{select} WHERE {condition} GROUP BY {column}", chunk))
         return counts
 
     def delete_rows(self, table: str, key_column: str, keys: Sequence[Any]) -> int:

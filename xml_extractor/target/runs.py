@@ -125,8 +125,26 @@ def start(session: Session, plan: Plan, source_name: str, settings: Mapping[str,
     )
 
 
-def mark_resumed(session: Session, load_id: int) -> bool:
-    """Note that a load goes on; False: it is being rolled back meanwhile, and must not."""
+def may_replace(settings: Mapping[str, Any]) -> bool:
+    """Whether a load with these settings may replace what was loaded before."""
+    return settings.get("on_change") == "replace" or settings.get("on_plan_change") == "reload"
+
+
+def mark_resumed(session: Session, load_id: int, settings: Mapping[str, Any]) -> bool:
+    """Note that a load goes on; False: it is being rolled back meanwhile, and must not.
+
+    Its settings stay those with which it was begun, but for what a rollback will want to know.
+    """
+    if may_replace(settings):
+        stored = json.loads(
+            session.query(f"SELECT settings FROM {session.table(RUNS)} WHERE load_id = ?", (load_id,))[0][0]
+        )
+        if not may_replace(stored):
+            changed = {name: settings.get(name) for name in ("on_change", "on_plan_change")}
+            session.execute(
+                f"UPDATE {session.table(RUNS)} SET settings = ? WHERE load_id = ?",
+                (json.dumps({**stored, **changed}, default=str, sort_keys=True), load_id),
+            )
     return bool(
         session.execute(
             f"UPDATE {session.table(RUNS)} SET state = ? WHERE load_id = ? AND state NOT IN (?, ?)",
