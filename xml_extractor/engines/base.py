@@ -320,10 +320,13 @@ class Engine(ABC):
     def quote(self, name: str) -> str:
         """Quote a table or column name as the contract writes it (``schema.table`` allowed for tables)."""
 
+    def quote_column(self, name: str) -> str:
+        """Quote a column name; a dot in it is a part of it."""
+        return self.quote('"' + name.replace('"', '""') + '"')  # as a contract may write a table's name
+
     def exact(self, column: str, kind: SqlType) -> str:
         """Return the SQL that reads a column of a contract's type with nothing lost on the way."""
-        # In quotes, as a contract may write a name: a dot in it is then a part of it.
-        return self.quote('"' + column.replace('"', '""') + '"')
+        return self.quote_column(column)
 
     @abstractmethod
     def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import base64
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from xxhash import xxh3_128_intdigest
 
@@ -220,9 +220,12 @@ def read_table(
     return digest
 
 
-def pieces(session: Session, sql: str, rows_per_chunk: int) -> Iterator[list[tuple[Any, ...]]]:
+def pieces(
+    session: Session, sql: str, rows_per_chunk: int, parameters: Sequence[Any] = ()
+) -> Iterator[list[tuple[Any, ...]]]:
     """Yield a SELECT's rows in lists, and let go of the cursor however that ends."""
-    with closing(session.stream(sql, rows_per_chunk=rows_per_chunk)) as stream:  # type: ignore[type-var]
+    stream = session.stream(sql, parameters, rows_per_chunk=rows_per_chunk)
+    with closing(cast("Generator[list[tuple[Any, ...]]]", stream)):
         yield from stream
 
 

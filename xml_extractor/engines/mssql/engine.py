@@ -122,7 +122,7 @@ class MssqlEngine(Engine):
 
     def exact(self, column: str, kind: SqlType) -> str:
         """Return what reads a column: text where a driver would cut the seventh digit of a second off."""
-        name = names.quote_identifier(column)
+        name = self.quote_column(column)
         temporal = kind.family in (Family.TIME, Family.DATETIME, Family.DATETIMEOFFSET)
         return f"CONVERT(varchar(34), {name}, 121)" if temporal and kind.scale == 7 else name
 

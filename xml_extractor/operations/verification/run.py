@@ -1,0 +1,533 @@
+"""One verification from beginning to end: what is read when, and what is made of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from xml_extractor.contract import Contract
+from xml_extractor.contract.plan import Table
+from xml_extractor.engines.base import Engine
+from xml_extractor.errors import LoaderError, UsageError
+from xml_extractor.mapping.records import State
+from xml_extractor.operations import opening
+from xml_extractor.operations.bookkeeping import Bookkeeping
+from xml_extractor.operations.load import check_source, source_name
+from xml_extractor.operations.signals import stopped
+from xml_extractor.operations.verification import ledger_side, locating, table_side
+from xml_extractor.operations.verification.checkpoint import Checkpoint
+from xml_extractor.operations.verification.content import ContentLocator, MappedSums, map_again
+from xml_extractor.operations.verification.differences import Difference, Differences, Kind
+from xml_extractor.operations.verification.ledger_side import LedgerSums
+from xml_extractor.operations.verification.report import TableReport, VerifyReport
+from xml_extractor.operations.verification.subject import PAGE_KEYS, Connections, Subject
+from xml_extractor.operations.verification.workers import LocalCounter, TableSums, Worker, Workers
+from xml_extractor.settings import ExecutorChoice, LoadOptions
+from xml_extractor.target import runs
+from xml_extractor.target.content_digest import BucketSums
+
+MOST_DIFFERENCES: Final = 100_000
+"""Documents whose values are told one by one by default.  What is beyond is counted: each further hundred
+thousand rows would cost another pass over the tables."""
+
+ORPHAN_PATIENCE: Final = 60
+"""A search for orphans answers only when it has gone through its tables: it may take so many times as long as
+other statements."""
+
+_MOST_ORPHANED: Final = 100_000
+"""Keys of documents with orphans that are told by name."""
+
+_LONGEST_SECONDS: Final = 86_400.0
+"""What ``--statement-seconds`` takes at most."""
+
+_WAIT_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """How to verify."""
+
+    deep: bool = False
+    manifest: Path | None = None
+    checkpoint: Path | None = None
+    most_differences: int = MOST_DIFFERENCES
+
+
+class RunningVerification:
+    """A verification in progress, for whoever may want to stop it.  Thread-safe."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._workers: Workers | None = None
+        self.signal_number: int | None = None
+
+    def attach(self, workers: Workers) -> None:
+        """Name the workers that are to end, too."""
+        self._workers = workers
+
+    def stop(self, signal_number: int) -> None:
+        """End at once: what was finished is in the checkpoint, and nothing is ever half written."""
+        self.signal_number = signal_number
+        self.abort()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._connections.abort()
+        if self._workers is not None:
+            self._workers.abort()
+
+
+def verify(
+    source: str,
+    target: str,
+    contract: Contract,
+    options: LoadOptions | None = None,
+    how: VerifyOptions | None = None,
+    *,
+    on_start: Callable[[RunningVerification], None] | None = None,
+    on_progress: Callable[[int, str], None] | None = None,
+) -> VerifyReport:
+    """Prove a load: compare source, ledger and target, and write nothing to any of them.
+
+    Args:
+        source: SQLAlchemy URL of the source.
+        target: SQLAlchemy URL of the database that was loaded into.
+        options: as the load had them; of them matter the source's name, workers, executor and time limits.
+        on_start: given the verification just before it reads; its ``stop`` and ``abort`` may be called from
+            any thread.
+        on_progress: told now and then how many rows were read, and what is being done.
+
+    Returns:
+        What was found.
+
+    Raises:
+        SourceError, TargetError: one of them failed.
+        StoppedError: it was stopped.
+        UsageError: nothing was loaded, or a file cannot be used.
+    """
+    options, how = options or LoadOptions(), how or VerifyOptions()
+    started = time.monotonic()
+    with Bookkeeping(target, options) as bookkeeping:
+        known = bookkeeping.ask(runs.read_runs)
+    source_engine = opening.source_engine(source, options)
+    check_source(source_engine, contract, options)
+    subject = Subject(
+        source=source_engine,
+        target=opening.target_engine(target, options),
+        plan=contract.plan,
+        source_name=source_name(options, contract, source_engine),
+        retry_seconds=options.retry_seconds,
+    )
+    if not any(subject.is_own(run) for run in known):
+        names = sorted({run.source_name for run in known if run.contract == contract.plan.contract})
+        hint = f"; it knows it from {', '.join(map(repr, names))}: give --source-name" if names else ""
+        raise UsageError(
+            f"{subject.target.display} knows no load of contract {contract.plan.contract} from source "
+            f"{subject.source_name!r}{hint}"
+        )
+    connections = Connections(subject)
+    running = RunningVerification(connections)
+    identity = {
+        "contract": contract.plan.contract,
+        "plan": contract.plan.digest,
+        "source_name": subject.source_name,
+        "target": subject.target.display,
+        "deep": how.deep,
+    }
+    checkpoint = Checkpoint(how.checkpoint, identity)
+    differences = Differences(how.manifest)
+    report = VerifyReport(subject.target.display, subject.source_name, contract.plan.contract, how.deep)
+    if on_start is not None:
+        on_start(running)
+    try:
+        patient = _patient(target, options)
+        work = _Verification(running, connections, patient, options, how, checkpoint, differences, report)
+        with work, work.told(on_progress or (lambda *_: None)):
+            work.run()
+    except LoaderError:
+        if running.signal_number is not None:
+            raise stopped(running.signal_number) from None
+        raise
+    finally:
+        differences.close()
+    checkpoint.finish()
+    report.differences = dict(differences.counts)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+class _Verification:
+    """The steps.  Used as a context by one thread."""
+
+    def __init__(
+        self,
+        running: RunningVerification,
+        connections: Connections,
+        patient: Engine,
+        options: LoadOptions,
+        how: VerifyOptions,
+        checkpoint: Checkpoint,
+        differences: Differences,
+        report: VerifyReport,
+    ) -> None:
+        self._connections = connections
+        self._subject = connections.subject
+        self._plan = connections.subject.plan
+        self._patient = patient
+        self._how = how
+        self._checkpoint = checkpoint
+        self._differences = differences
+        self._report = report
+        self._counter = LocalCounter()
+        self._doing = "source, ledger and tables"
+        self._steps: dict[Future[TableSums], str] = {}
+        """Steps of the checkpoint that are on their way."""
+        self._threads = ThreadPoolExecutor(options.workers, thread_name_prefix="xml-extractor-verify")
+        self._workers: Workers | None = None
+        if how.deep:
+            processes = options.executor in (ExecutorChoice.AUTO, ExecutorChoice.PROCESS)
+            serial = options.executor is ExecutorChoice.SERIAL
+            self._workers = Workers(
+                connections,
+                1 if serial else options.workers,
+                processes=processes and (options.workers > 1 or options.executor is ExecutorChoice.PROCESS),
+            )
+            running.attach(self._workers)
+
+    def __enter__(self) -> _Verification:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._connections.abort()
+            if self._workers is not None:
+                self._workers.abort()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        if self._workers is not None:
+            self._workers.close()
+
+    @contextmanager
+    def told(self, on_progress: Callable[[int, str], None]) -> Iterator[None]:
+        """Tell how far the work has come, from a thread of its own."""
+        done = threading.Event()
+
+        def tell() -> None:
+            while not done.wait(_WAIT_SECONDS):
+                others = 0 if self._workers is None else self._workers.counter.value
+                on_progress(self._counter.value + others, self._doing)
+
+        thread = threading.Thread(target=tell, name="verify-progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def run(self) -> None:
+        """Do all of it."""
+        submit, plan = self._threads.submit, self._plan
+        workers = self._workers
+        ledger = submit(self._ledger)
+        source = submit(self._source_keys)
+        details = submit(self._details)
+        if workers is None:
+            tables = {table.name: submit(self._table, table) for table in plan.tables}
+        else:
+            tables = {table.name: self._table_by(workers, i) for i, table in enumerate(plan.tables)}
+        others: list[Future[Any]] = [
+            submit(self._orphans, table) for table in plan.tables if table_side.has_parent(table)
+        ]
+        documents: Future[MappedSums] | None = None
+        if workers is not None:
+            documents = submit(map_again, self._connections, workers, self._checkpoint)
+            others.append(documents)
+        self._wait([ledger, source, details, *tables.values(), *others])
+        self._doing = "what differs"
+        sums = {name: future.result() for name, future in tables.items()}
+        self._compare_keys(source.result(), ledger.result(), details.result())
+        self._compare_rows(ledger.result(), sums)
+        if documents is not None:
+            self._compare_content(documents.result(), ledger.result(), sums)
+
+    def _table_by(self, workers: Workers, index: int) -> Future[TableSums]:
+        """Have a worker read a table, with its values."""
+        step = f"table {self._plan.tables[index].name}"
+        kept = self._checkpoint.get(step)
+        if kept is not None:
+            future: Future[TableSums] = Future()
+            future.set_result(_table_from_json(kept))
+            return future
+        future = workers.submit(Worker.table_sums, index)
+        self._steps[future] = step
+        return future
+
+    def _wait(self, futures: list[Future[Any]]) -> None:
+        """Wait for all; the first that fails ends the others."""
+        left = set(futures)
+        while left:
+            done, left = wait(left, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                result = future.result() if self._workers is None else self._workers.result(future)
+                step = self._steps.pop(future, None)
+                if step is not None:
+                    self._checkpoint.put(step, _table_to_json(result))
+            self._connections.check()
+
+    # ------------------------------------------------------------------------------ reading
+
+    def _ledger(self) -> LedgerSums:
+        kept = self._checkpoint.get("ledger")
+        if kept is not None:
+            return _ledger_from_json(kept)
+        with self._connections.target() as connection:
+            sums = self._connections.ask(
+                connection,
+                "reading the ledger",
+                lambda session: ledger_side.ledger_sums(session, self._subject, self._read),
+            )
+        self._checkpoint.put("ledger", _ledger_to_json(sums))
+        return sums
+
+    def _details(self) -> BucketSums:
+        with self._connections.target() as connection:
+            return self._connections.ask(
+                connection,
+                "reading quarantine",
+                lambda session: ledger_side.quarantine_sums(session, self._subject, self._read),
+            )
+
+    def _source_keys(self) -> BucketSums:
+        kept = self._checkpoint.get("source")
+        if kept is not None:
+            return BucketSums.from_text(kept)
+        sums = BucketSums()
+        digest = self._subject.digests.digest
+        with self._connections.source() as reader:
+            for keys in reader.key_pages(page_size=PAGE_KEYS):
+                for key in keys:
+                    sums.add(*ledger_side.digest_place(digest(key)))
+                self._read(len(keys))
+        self._checkpoint.put("source", sums.to_text())
+        return sums
+
+    def _table(self, table: Table) -> TableSums:
+        kept = self._checkpoint.get(f"table {table.name}")
+        if kept is not None:
+            return _table_from_json(kept)
+        with self._connections.target() as connection:
+            if table.name in self._subject.keyed_tables:
+                counted = self._connections.ask(
+                    connection,
+                    f"reading {table.name}",
+                    lambda session: table_side.count_by_key(session, self._subject, table, self._read),
+                )
+                sums = TableSums(counted.count, counted.shares(), [])
+            else:
+                rows = self._connections.ask(
+                    connection,
+                    f"counting {table.name}",
+                    lambda session: table_side.total(session, table),
+                )
+                sums = TableSums(rows, [], [])
+        self._checkpoint.put(f"table {table.name}", _table_to_json(sums))
+        return sums
+
+    def _orphans(self, table: Table) -> None:
+        step = f"orphans {table.name}"
+        if self._checkpoint.get(step) is not None:
+            return
+        number, by_key = 0, Counter[Any]()
+        with self._connections.target(self._patient) as connection:
+            # Twice where there are any: a load may have added child and parent while the server looked.
+            for look in range(2):
+                found, number = self._connections.ask(
+                    connection,
+                    f"looking for orphans in {table.name}",
+                    lambda session: table_side.orphans(
+                        session, self._subject, table, _MOST_ORPHANED, self._read
+                    ),
+                )
+                by_key = found if look == 0 else by_key & found
+                if not by_key:
+                    break
+        for value, count in by_key.items():
+            self._differences.add(Difference(Kind.ORPHAN, value, table.name, count=count))
+        further = number - sum(by_key.values())
+        if len(by_key) == _MOST_ORPHANED and further > 0:
+            self._differences.add(Difference(Kind.ORPHAN, None, table.name, count=further))
+        if not by_key:
+            self._checkpoint.put(step, 0)
+
+    def _read(self, number: int) -> None:
+        self._connections.check()
+        self._counter.add(number)
+
+    # ------------------------------------------------------------------------------ comparing
+
+    def _compare_keys(self, source: BucketSums, ledger: LedgerSums, details: BucketSums) -> None:
+        self._report.source_documents = source.count
+        self._report.documents = dict(ledger.states)
+        self._report.other_plan, self._report.others = ledger.other_plan, ledger.others
+        if ledger.damaged:
+            self._differences.add(Difference(Kind.LEDGER_ROW_DAMAGED, count=ledger.damaged))
+        buckets = source.differing(ledger.keys)
+        if buckets:
+            locating.locate_keys(self._connections, buckets, self._differences, self._read)
+        unlike = details.differing(ledger.quarantined)
+        if unlike:
+            sizes = {
+                bucket: details.count_in(bucket) + ledger.quarantined.count_in(bucket) for bucket in unlike
+            }
+            locating.locate_details(self._connections, sizes, self._differences, self._read)
+
+    def _compare_rows(self, ledger: LedgerSums, sums: Mapping[str, TableSums]) -> None:
+        differing: dict[str, dict[int, int]] = {}
+        for table in self._plan.tables:
+            name = table.name
+            found = sums[name]
+            keyed = name in self._subject.keyed_tables
+            self._report.tables.append(TableReport(name, ledger.rows[name], found.rows, keyed))
+            if keyed:
+                buckets = _differing(ledger.tables[name], _sums(found.keys))
+                if buckets:
+                    differing[name] = buckets
+            else:
+                self._report.untold.append(
+                    f"{name}: no column carries the source key as it is, so that its rows were compared in "
+                    "total, not document by document"
+                )
+                if found.rows != ledger.rows[name]:
+                    self._compare_total(table)
+        if differing:
+            locator = locating.RowLocator(self._connections, differing, self._differences, self._read)
+            locator.run()
+            self._report.in_motion += locator.in_motion
+
+    def _compare_total(self, table: Table) -> None:
+        """Compare a table's rows in total, once more, while the ledger stays as it is."""
+        for _ in range(locating.ATTEMPTS):
+            before = self._ledger_now()
+            with self._connections.target() as connection:
+                rows = self._connections.ask(
+                    connection,
+                    f"counting {table.name}",
+                    lambda session: table_side.total(session, table),
+                )
+            expected = before.rows[table.name]
+            if rows == expected:
+                return
+            if self._ledger_now().rows[table.name] == expected:
+                kind = Kind.ROWS_MISSING if rows < expected else Kind.ROWS_EXTRA
+                self._differences.add(Difference(kind, None, table.name, count=abs(rows - expected)))
+                return
+        self._report.in_motion += 1
+
+    def _ledger_now(self) -> LedgerSums:
+        with self._connections.target() as connection:
+            return self._connections.ask(
+                connection,
+                "reading the ledger",
+                lambda session: ledger_side.ledger_sums(session, self._subject, self._read),
+            )
+
+    def _compare_content(
+        self, documents: MappedSums, ledger: LedgerSums, sums: Mapping[str, TableSums]
+    ) -> None:
+        report, workers = self._report, self._workers
+        assert workers is not None
+        report.compared, report.other_plan = documents.compared, documents.other_plan
+        if documents.other_plan:
+            report.untold.append(
+                f"{documents.other_plan:,} documents were loaded under another version of the contract: "
+                "their values were not compared; verify them with that version's file"
+            )
+        for note in documents.notes():
+            self._differences.add(note)
+        whole = not (
+            documents.other_plan or documents.changed_count or documents.refused_count or ledger.others
+        )
+        differing: dict[str, dict[int, int]] = {}
+        for table, mapped in zip(self._plan.tables, documents.tables, strict=True):
+            buckets = _differing(mapped, _sums(sums[table.name].content))
+            if not buckets:
+                continue
+            if table.name in self._subject.keyed_tables:
+                differing[table.name] = buckets
+            elif not whole:
+                report.untold.append(
+                    f"{table.name}: it holds rows of documents that were not compared, which cannot be told "
+                    "from the others, so that no values there were compared"
+                )
+            elif not self._ledger_now().keys.differing(ledger.keys):
+                self._differences.add(Difference(Kind.CONTENT_DIFFERS, None, table.name))
+            else:
+                report.in_motion += 1
+        if differing:
+            locator = ContentLocator(
+                self._connections, workers, differing, self._differences, self._how.most_differences
+            )
+            locator.run()
+            report.in_motion += locator.in_motion
+            report.unlocated = locator.unlocated
+
+
+# ------------------------------------------------------------------------------------------ helpers
+
+
+def _patient(target: str, options: LoadOptions) -> Engine:
+    """The target's engine, with more time for a statement."""
+    seconds = min(options.statement_seconds * ORPHAN_PATIENCE, _LONGEST_SECONDS)
+    return opening.target_engine(target, options.model_copy(update={"statement_seconds": seconds}))
+
+
+def _sums(shares: list[tuple[int, int, int]]) -> BucketSums:
+    sums = BucketSums()
+    sums.add_shares(shares)
+    return sums
+
+
+def _differing(one: BucketSums, other: BucketSums) -> dict[int, int]:
+    """The buckets that differ, with the elements that both hold there."""
+    return {bucket: one.count_in(bucket) + other.count_in(bucket) for bucket in one.differing(other)}
+
+
+def _table_to_json(sums: TableSums) -> list[Any]:
+    return [sums.rows, _sums(sums.keys).to_text(), _sums(sums.content).to_text()]
+
+
+def _table_from_json(kept: list[Any]) -> TableSums:
+    rows, keys, content = kept
+    return TableSums(rows, BucketSums.from_text(keys).shares(), BucketSums.from_text(content).shares())
+
+
+def _ledger_to_json(sums: LedgerSums) -> dict[str, Any]:
+    return {
+        "keys": sums.keys.to_text(),
+        "quarantined": sums.quarantined.to_text(),
+        "tables": {name: table.to_text() for name, table in sums.tables.items()},
+        "rows": dict(sums.rows),
+        "states": {state.value: count for state, count in sums.states.items()},
+        "figures": [sums.other_plan, sums.others, sums.damaged],
+    }
+
+
+def _ledger_from_json(kept: dict[str, Any]) -> LedgerSums:
+    other_plan, others, damaged = kept["figures"]
+    return LedgerSums(
+        BucketSums.from_text(kept["keys"]),
+        BucketSums.from_text(kept["quarantined"]),
+        {name: BucketSums.from_text(text) for name, text in kept["tables"].items()},
+        Counter(kept["rows"]),
+        Counter({State(name): count for name, count in kept["states"].items()}),
+        other_plan,
+        others,
+        damaged,
+    )
