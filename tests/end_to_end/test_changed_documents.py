@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 
 import pytest
 
 from tests.support.notes import BROKEN, CONTRACT, OF_ANOTHER_CONTRACT, Notes, contract, note
+from tests.support.program import run_program
 from tests.support.tables import dialect_of, execute, ledger_rows_match_tables, query, read_tables
 from xml_extractor import Contract
 from xml_extractor.errors import TargetError, UsageError
@@ -339,4 +341,38 @@ def test_two_loaders_at_once_replace_each_document_once(database_url: str, notes
     assert not errors, errors
     assert sum(summary.documents.loaded for summary in summaries) == 200
     assert sum(summary.replaced for summary in summaries) == 200
+    as_fresh(database_url, notes)
+
+
+@pytest.mark.parametrize(
+    "failpoint",
+    [
+        "after_claim=kill@2",
+        "old_rows_deleted=kill@1",
+        "before_commit=kill@2",
+        "after_commit=kill@2",
+        "old_rows_deleted=lost@2;after_commit=lost@1",
+    ],
+)
+def test_killed_while_it_replaces(database_url: str, notes: Notes, tmp_path: Path, failpoint: str) -> None:
+    fill(notes, 40)
+    notes.load(database_url)
+    notes.put({number: note(f"other {number}", number % 5) for number in range(1, 31)})
+    contract_file = tmp_path / "notes.yaml"
+    contract_file.write_text(CONTRACT, encoding="utf-8")
+    program = run_program(
+        "--source", notes.url, "--target", database_url, "--contract", contract_file, "--batch-size", 10,
+        "--on-change", "replace", "--executor", "serial",
+        folder=tmp_path, extra={"XML_EXTRACTOR_FAILPOINTS": failpoint},
+    )  # fmt: skip
+    killed = "kill" in failpoint
+    assert program.process.returncode == (-signal.SIGKILL if killed else 0), program.errors
+    if not killed:
+        assert program.summary()["documents"]["loaded"] == program.summary()["replaced"] == 30
+    ledger_rows_match_tables(database_url, contract().plan)
+    versions = {key: hash_ for key, (_, _, hash_) in ledger(database_url).items()}
+    for key, text, _ in read_tables(database_url, contract().plan)["note"]:
+        old, new = note(f"n{key}", key % 4), note(f"other {key}", key % 5)
+        assert versions[key] == hashed(new if text.startswith("other") else old), "one version, whole"
+    notes.load(database_url, on_change="replace")
     as_fresh(database_url, notes)
