@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
@@ -64,6 +65,12 @@ class Channel(Generic[T]):
         """Take the oldest item if there is one."""
         with self._not_empty:
             return self._pop() if self._items else None
+
+    def put_back(self, items: Sequence[T]) -> None:
+        """Put items that were taken in front of all others, however full the channel is, closed or not."""
+        with self._not_empty:
+            self._items.extendleft((item, 0) for item in reversed(items))
+            self._not_empty.notify_all()
 
     def close(self) -> None:
         """Say that nothing more will be put; whoever waits for an item is woken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from xml_extractor.mapping.records import Key, SourceDocument
@@ -54,7 +54,7 @@ class DocumentFetcher:
         self._next_chunk = next_chunk
         self._fetched = fetched
         self._state = state
-        self._mean_bytes = FETCH_BYTES / FIRST_FETCH_DOCUMENTS
+        self._slices = Slices(reader)
         self.thread = threading.Thread(target=self._run, name="xml-extractor-fetcher", daemon=True)
         state.on_end(reader.abort)
 
@@ -62,7 +62,8 @@ class DocumentFetcher:
         try:
             self._reader.open()
             while (chunk := self._next_chunk()) is not None:
-                self._fetch(chunk)
+                for slice_ in self._slices.of(chunk):
+                    self._fetched.put(slice_, slice_.size_bytes)
             self._fetched.close()
         except PipelineStopped:
             pass
@@ -71,7 +72,16 @@ class DocumentFetcher:
         finally:
             self._reader.close()
 
-    def _fetch(self, chunk: Chunk) -> None:
+
+class Slices:
+    """Reads chunks in slices of about :data:`FETCH_BYTES`.  For one thread at a time."""
+
+    def __init__(self, reader: SourceReader) -> None:
+        self._reader = reader
+        self._mean_bytes = FETCH_BYTES / FIRST_FETCH_DOCUMENTS
+
+    def of(self, chunk: Chunk) -> Iterator[FetchedDocuments]:
+        """Read the documents of a chunk, slice by slice, each when it is asked for."""
         keys = chunk.keys
         start = 0
         while start < len(keys):
@@ -83,11 +93,10 @@ class DocumentFetcher:
                 present = {document.key for document in documents}
                 vanished = tuple(key for key in wanted if key not in present)
             slice_ = FetchedDocuments(chunk, documents, vanished, start >= len(keys))
-            size_bytes = slice_.size_bytes
             if documents:
                 # The mean leans to what came last, so that a stretch of large documents is noticed.
-                self._mean_bytes = max(1.0, (self._mean_bytes + size_bytes / len(documents)) / 2)
-            self._fetched.put(slice_, size_bytes)
+                self._mean_bytes = max(1.0, (self._mean_bytes + slice_.size_bytes / len(documents)) / 2)
+            yield slice_
 
 
 def document_bytes(document: SourceDocument) -> int:

@@ -14,10 +14,11 @@ from typing import Final
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.mapping.expected_paths import ExpectedPaths
-from xml_extractor.mapping.records import DocumentRecord, Key, Stage, State
+from xml_extractor.mapping.records import DocumentRecord, Stage, State
 from xml_extractor.mapping.rejection import DocumentRejected
 from xml_extractor.mapping.unknown_elements import UnknownElements
 from xml_extractor.mapping.xml_parser import DocumentParser
+from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.document_fetcher import FIRST_FETCH_DOCUMENTS
 from xml_extractor.processing.drift_report import DriftReport, Refusals
 from xml_extractor.processing.drift_sample import PendingSample, try_documents
@@ -59,32 +60,32 @@ class DriftGuard:
         self._throttle = throttle
         self._sample = PendingSample(reader, load, options, self._plan.digest, state)
 
-    def judge(self, front: Sequence[Key], *, is_all: bool) -> DriftReport | None:
+    def judge(self, looked_at: Sequence[Chunk], *, is_all: bool) -> DriftReport | None:
         """Return what speaks against the load; ``None`` = nothing, or too few documents to say.
 
         Args:
-            front: the first pending keys, in order.
-            is_all: whether no others are pending.
+            looked_at: what will be dispatched first.
+            is_all: whether nothing else will be.
 
         Raises:
             PipelineStopped: the pipeline has ended.
             SourceError, TargetError: the sample cannot be read.
         """
         options = self._options
-        too_few = len(front) < MIN_DRIFT_SAMPLE
-        if not front or (too_few and not self._plan.halt_unknown):
-            logger.debug(
-                "drift guard: %d pending documents are too few to judge by (%d)", len(front), MIN_DRIFT_SAMPLE
-            )
-            return None
         seconds = options.drift_sample / options.throttle if options.throttle else 0.0
         if seconds > MAX_THROTTLED_SECONDS:
             logger.info(
-                "drift guard: no sample is tried, because it would take %.0f s at --throttle %g", seconds,
-                options.throttle,
+                "drift guard: no sample is tried, because it would take %.0f s at --throttle %g",
+                seconds, options.throttle,
             )  # fmt: skip
             return None
-        keys = self._sample.keys(front, is_all=is_all, wanted=options.drift_sample)
+        keys = self._sample.keys(looked_at, is_all=is_all, wanted=options.drift_sample)
+        if not keys or (len(keys) < MIN_DRIFT_SAMPLE and not self._plan.halt_unknown):
+            logger.debug(
+                "drift guard: a sample of %d pending documents is too small to judge by (%d)",
+                len(keys), MIN_DRIFT_SAMPLE,
+            )  # fmt: skip
+            return None
         records = try_documents(self._setup, keys, options, self._state, self._throttle)
         if self._state.stopping.is_set():
             return None  # nothing will be dispatched

@@ -13,14 +13,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine
-from xml_extractor.errors import HaltedError, LoaderError
-from xml_extractor.mapping.records import DocumentRecord, Key, Previous, SourceDocument
+from xml_extractor.errors import HaltedError, LoaderError, WorkerError
+from xml_extractor.mapping.records import Key, Previous, SourceDocument
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.circuit_breaker import CircuitBreaker
@@ -30,11 +30,15 @@ from xml_extractor.processing.drift_guard import DriftGuard
 from xml_extractor.processing.executor_choice import SAMPLE_DOCUMENTS, ExecutorChoice, choose_executor
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.load_counts import LoadCounts
+from xml_extractor.processing.mapping_documents import is_out_of_memory
 from xml_extractor.processing.pending_keys import GivenKeys, PendingKeys
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.process_workers import ProcessWorkers
+from xml_extractor.processing.ranges import RangeTracker
+from xml_extractor.processing.serial_run import SerialCalls, SerialRun
 from xml_extractor.processing.thread_workers import ThreadWorkers
 from xml_extractor.processing.throttle import Throttle
+from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.bottleneck import bottleneck
 from xml_extractor.profiling.clocks import StageClocks
@@ -46,6 +50,7 @@ from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import BatchResult, BatchWriter, LoadHandle, Target
 from xml_extractor.target.files import CountingWriter
 from xml_extractor.target.ledger import key_text
+from xml_extractor.target.ranges import FinishedRange
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,13 @@ SAMPLE_BYTES = 8 * 2**20
 
 END_SECONDS = 8.0
 """How long the stages may take to end after the pipeline has: less than the 10 s of law 6."""
+
+
+OUT_OF_MEMORY = (
+    "The program got no more memory, and no single document is known to be the cause. What is committed "
+    "stays, and the same command goes on from there; give it more memory, or run it with fewer --workers, a "
+    "smaller --batch-bytes and a lower --memory-limit"
+)
 
 
 class ParallelCoordinator:
@@ -98,6 +110,7 @@ class ParallelCoordinator:
         # What is named by the caller is in quarantine already, and a dry run puts nothing there.
         watched = keys is None and not options.dry_run
         self._breaker = CircuitBreaker(options.max_quarantined if watched else None)
+        self._ranges = RangeTracker()
         self._queue = InsertQueue(self._state, options.queue_size, options.queue_bytes)
         self._setup = WorkerSetup(
             source=source,
@@ -146,20 +159,21 @@ class ParallelCoordinator:
             reader.open()
             options = self._options
             pending = self._pending = (
-                PendingKeys(reader, self._load, options, self._plan.digest, self._state, self._throttle)
+                PendingKeys(
+                    reader, self._load, options, self._plan.digest, self._state, self._throttle, self._ranges
+                )
                 if self._keys is None
                 else GivenKeys(self._keys, self._state, self._throttle)
             )
-            total = self._total(reader)
+            total = pending.total()
             self._progress.start(total)
             chunks = iter(pending)
             first, is_all = self._look_ahead(chunks)
             self._try_sample(reader, first, is_all=is_all)
             self._choose(reader, first, total)
-            if self._choice.executor == ExecutorSetting.SERIAL.value:
-                self._run_serially(reader, chain(first, chunks))
-            else:
-                self._run_in_parallel(chain(first, chunks))
+            todo = chain(first, chunks)
+            if self._choice.executor == ExecutorSetting.SERIAL.value or not self._run_in_parallel(todo):
+                self._run_serially(reader, todo)
         except (PipelineStopped, LoaderError):
             # What fails because the pipeline has ended is not the cause of its end.
             if not self._state.ended.is_set():
@@ -167,20 +181,16 @@ class ParallelCoordinator:
         finally:
             reader.close()
             self._progress.finish()
-        if self._state.failure is not None:
-            raise self._state.failure
+        failure = self._state.failure
+        if failure is not None and is_out_of_memory(failure):
+            raise WorkerError(OUT_OF_MEMORY) from failure
+        if failure is not None:
+            raise failure
         summary = self.summary()
         summary.check()
         if self._breaker.tripped:
             raise self._breaker.error(*self._counts.refusals())
         return summary
-
-    def _total(self, reader: SourceReader) -> int | None:
-        """How many documents the progress bar counts up to."""
-        if self._keys is not None:
-            return None
-        total = reader.count(self._options.app_id_start, self._options.app_id_end)
-        return total if self._options.limit is None else min(total, self._options.limit)
 
     def _look_ahead(self, chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
         """Return the first pending documents, by which sample and executor are chosen, and whether they
@@ -206,7 +216,7 @@ class ParallelCoordinator:
         if self._keys is not None or not options.drift_sample:
             return  # a replay's documents are in quarantine already
         guard = DriftGuard(self._setup, reader, self._load, options, self._state, self._throttle)
-        report = guard.judge([key for chunk in looked_at for key in chunk.keys], is_all=is_all)
+        report = guard.judge(looked_at, is_all=is_all)
         if report is not None and not options.dry_run:
             raise HaltedError(report.text())
         if report is not None:
@@ -232,25 +242,27 @@ class ParallelCoordinator:
             sample += reader.documents(keys[start : start + FIRST_FETCH_DOCUMENTS])
             if sum(document_bytes(document) for document in sample) >= SAMPLE_BYTES:
                 break
+        assert self._pending is not None
         self._choice = choose_executor(
-            self._setup, sample, self._pending_estimate(total), options.workers, options.throttle
+            self._setup, sample, self._pending.pending_estimate(total), options.workers, options.throttle
         )
         if looked_at:
             self._note(f"executor {self._choice.executor}: {self._choice.reason}")
 
-    def _pending_estimate(self, total: int | None) -> int:
-        """About how many documents are pending, from the keys read so far and the number of source rows."""
-        assert self._pending is not None
-        counts = self._pending.counts
-        if total is None or not counts.read:
-            return counts.dispatched
-        return max(counts.dispatched, round(total * counts.dispatched / counts.read))
-
     def _count(self, result: BatchResult, committed_at: float) -> None:
         """Count a committed batch; from whichever thread committed it."""
+        self._ranges.settle(result.settled)
         self._counts.add_batch(result, committed_at)
         if self._breaker.look(*self._counts.refusals()):
             self._state.stopping.set()  # as after a signal: what is in flight is still committed
+
+    def _note_vanished(self, keys: Collection[Key]) -> None:
+        self._ranges.vanish(keys)
+        self._counts.add_vanished(len(keys))
+
+    def take_finished_ranges(self) -> list[FinishedRange]:
+        """Return ranges of keys that were finished and that no insert thread has written down."""
+        return self._ranges.take_finished()
 
     def _note(self, text: str) -> None:
         logger.info("%s", text)
@@ -258,15 +270,18 @@ class ParallelCoordinator:
 
     # ---------------------------------------------------------------------------------- in parallel
 
-    def _run_in_parallel(self, chunks: Iterable[Chunk]) -> None:
+    def _run_in_parallel(self, chunks: Iterable[Chunk]) -> bool:
+        """Run all stages; false: the system has no threads for them, and nothing was done."""
         options, state = self._options, self._state
         channel: Channel[Chunk] = Channel(
             state, capacity_items=options.workers, capacity_bytes=options.workers
         )
         pool_class = ProcessWorkers if self._choice.executor == "process" else ThreadWorkers
+        watch = Watch(options.worker_timeout, state)
         workers = pool_class(
-            options.workers, self._setup, channel, self._queue, state, self._counts.add_vanished
-        )
+            options.workers, self._setup, channel, self._queue, state, self._note_vanished, watch,
+            self._notes.append,
+        )  # fmt: skip
         self._worker_clocks = workers.clocks
         self._startup_seconds = lambda: workers.startup_seconds
         limits = BatchLimits(options.batch_size, options.batch_bytes, options.batch_seconds)
@@ -278,25 +293,33 @@ class ParallelCoordinator:
                 limits,
                 state,
                 self._count,
+                self._ranges.take_finished,
             ).thread
             for number in range(1, self._insert_threads + 1)
         ]
         dispatcher = threading.Thread(
             target=self._dispatch, args=(chunks, channel), name="xml-extractor-dispatcher", daemon=True
         )
-        for thread in inserters:
-            thread.start()
-        workers.start()
-        dispatcher.start()
         try:
-            self._wait([dispatcher, *workers.threads])
-            self._queue.close()
-            self._wait(inserters)
+            with watch:
+                try:
+                    for thread in inserters:
+                        thread.start()
+                    workers.start()
+                    dispatcher.start()
+                except RuntimeError as error:
+                    self._note(f"no threads can be started for a parallel load ({error}): it runs serially")
+                    self._choice = ExecutorChoice(ExecutorSetting.SERIAL.value, "no threads can be started")
+                    channel.close()
+                self._wait([dispatcher, *workers.threads])
+                self._queue.close()
+                self._wait(inserters)
         except BaseException as error:
             state.fail(error)
             raise
         finally:
             self._see_off([dispatcher, *workers.threads, *inserters])
+        return dispatcher.ident is not None
 
     def _open_writer(self, number: int) -> BatchWriter:
         if self._options.dry_run:
@@ -330,6 +353,8 @@ class ParallelCoordinator:
         """After the pipeline has ended: give its threads a bounded time to notice."""
         deadline = time.monotonic() + END_SECONDS
         for thread in threads:
+            if thread.ident is None:
+                continue  # it was never started
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
                 # Daemon threads: they cannot keep the program alive, and have nothing left to commit.
@@ -338,56 +363,29 @@ class ParallelCoordinator:
     # ---------------------------------------------------------------------------------- serially
 
     def _run_serially(self, reader: SourceReader, chunks: Iterable[Chunk]) -> None:
-        """Everything in the calling thread, one batch after another."""
+        """Everything in one thread, one batch after another; this one watches."""
+        calls = SerialCalls(
+            lambda: self._open_writer(1),
+            self._counts.dispatched,
+            self._note_vanished,
+            self._count,
+            self._ranges.take_finished,
+        )
         options, state = self._options, self._state
-        worker = self._setup.make_worker()
-        self._worker_clocks = lambda: [worker.clock.clocks()]
-        writer = self._open_writer(1)
-        state.on_end(writer.abort)
-        batch: list[DocumentRecord] = []
-        batch_bytes = 0
-        batch_due = 0.0  # when the batch is old enough to be committed, perf_counter
-
-        def commit() -> None:
-            nonlocal batch, batch_bytes
-            if batch:
-                worker.clock.charge_map()
-                self._count(writer.commit_batch(batch), time.perf_counter())
-                failpoints.hit("after_acknowledge")
-                worker.clock.charge_blocked()
-                self._show_progress()
-            batch, batch_bytes = [], 0
-
-        try:
-            for chunk in chunks:
-                failpoints.hit("dispatcher")
-                if time.perf_counter() + self._throttle.due_in() >= batch_due:
-                    commit()
-                if not self._throttle.take(len(chunk.keys)):
-                    if state.ended.is_set():
-                        raise PipelineStopped
-                    break
-                self._counts.dispatched(len(chunk.keys))
-                documents = reader.documents(chunk.keys)
-                worker.clock.charge_idle()
-                self._counts.add_vanished(len(chunk.keys) - len(documents))
-                for document in documents:
-                    record = worker.process(document, chunk.previous.get(document.key))
-                    if batch and batch_bytes + record.size_bytes > options.batch_bytes:
-                        commit()
-                    if not batch:
-                        batch_due = time.perf_counter() + options.batch_seconds
-                    batch.append(record)
-                    batch_bytes += record.size_bytes
-                    if len(batch) >= options.batch_size or time.perf_counter() >= batch_due:
-                        commit()
-                    if state.ended.is_set():
-                        raise PipelineStopped
-                if state.stopping.is_set():
-                    break
-            commit()
-        finally:
-            writer.close()
+        with Watch(options.worker_timeout, state) as watch:
+            serial = SerialRun(self._setup, reader, chunks, options, state, self._throttle, watch, calls)
+            self._worker_clocks = serial.clocks
+            try:
+                serial.thread.start()
+            except RuntimeError:  # the system has no more threads
+                serial.run()
+            try:
+                self._wait([serial.thread])
+            except BaseException as error:
+                state.fail(error)
+                raise
+            finally:
+                self._see_off([serial.thread])
 
     # ---------------------------------------------------------------------------------- figures
 

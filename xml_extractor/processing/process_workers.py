@@ -1,52 +1,48 @@
 """Workers as processes: each fetches, maps and encodes its own chunks, and may die without harm.
 
 Every worker process has one thread in this process that feeds it (*its feeder*).  The feeder knows which
-documents it has sent out and which have come back, so that a process that dies, for whatever reason,
+documents it has sent out and which have come back, so that a process that ends, for whatever reason,
 costs nothing: what had not come back is sent again, one document at a time, to a new process.  A document
-that kills two processes while it is the only one in flight is quarantined.
+that ends processes, or stalls them, while it is the only one in flight is quarantined.  How many processes
+there are, and when threads take over from them, :class:`PoolHealth` says.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import pickle
-import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
-from xml_extractor.errors import WorkerError
-from xml_extractor.mapping.records import DocumentRecord, Key, Rejection, Stage, State
+from xml_extractor.mapping.records import DocumentRecord, Key
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
-from xml_extractor.processing.document_worker import RECORD_OVERHEAD_BYTES
+from xml_extractor.processing.endings import Ending
 from xml_extractor.processing.insert_queue import InsertQueue
+from xml_extractor.processing.mapping_documents import refused
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
-from xml_extractor.processing.worker_process import Failed, Mapped, Ready, run_worker_process
+from xml_extractor.processing.pool_health import PoolHealth, Verdict
+from xml_extractor.processing.pulse import Reading
+from xml_extractor.processing.thread_workers import ThreadWorkers
+from xml_extractor.processing.watch import Silence, Watch
+from xml_extractor.processing.worker_link import CannotStart, WorkerLink
+from xml_extractor.processing.worker_process import Failed, Mapped, NotStarted, Ready
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.clocks import StageClocks
 
-if TYPE_CHECKING:
-    from multiprocessing.context import SpawnProcess
-
 logger = logging.getLogger(__name__)
 
-CHUNKS_IN_FLIGHT = 2
+CHUNKS_IN_FLIGHT: Final = 2
 """Chunks a process has at once: one to map, one whose documents it fetches meanwhile."""
 
-START_ATTEMPTS = 3
-"""Processes that may die in a row before the first word from one; then it is not a document's fault."""
+START_SECONDS: Final = 60.0
+"""How long a process may take, at least, to start: on a busy machine with cold disks several seconds."""
 
-DEATHS_ALONE = 2
-"""A document that was alone in flight when this many processes died is what kills them."""
-
-EXIT_SECONDS = 5.0
-"""How long a process that has been told to go may take before it is killed."""
+RETRY_START_SECONDS: Final = 0.2
+"""Between a process that could not be started and the next attempt."""
 
 
 @dataclass(slots=True)
@@ -55,6 +51,9 @@ class _InFlight:
 
     chunk: Chunk
     remaining: dict[Key, None]
+
+    def rest(self) -> Chunk:
+        return _part(self.chunk, tuple(self.remaining))
 
 
 class ProcessWorkers:
@@ -67,21 +66,40 @@ class ProcessWorkers:
         chunks: Channel[Chunk],
         queue: InsertQueue,
         state: PipelineState,
-        on_vanished: Callable[[int], None],
+        on_vanished: Callable[[Collection[Key]], None],
+        watch: Watch,
+        note: Callable[[str], None],
     ) -> None:
+        self._setup = setup
+        self._chunks = chunks
+        self._queue = queue
+        self._state = state
+        self._on_vanished = on_vanished
+        self._watch = watch
+        self._note = note
+        self._count = count
+        self._threads_instead: ThreadWorkers | None = None
+        health = PoolHealth(count, chunks, note)
         self._feeders = [
-            _Feeder(number, setup, chunks, queue, state, on_vanished) for number in range(1, count + 1)
+            _Feeder(number, setup, chunks, queue, state, on_vanished, watch, health, self._go_on_with_threads)
+            for number in range(1, count + 1)
         ]
         self.threads = [feeder.thread for feeder in self._feeders]
 
     def start(self) -> None:
-        """Start all feeders; each starts its process."""
+        """Start all feeders; each starts its process.
+
+        Raises:
+            RuntimeError: the system has no more threads; those that were started end with the channel.
+        """
         for feeder in self._feeders:
             feeder.thread.start()
+            self._watch.add(feeder)
 
     def clocks(self) -> list[StageClocks]:
         """Return what is on the clock of each worker, over all the processes that it has been."""
-        return [feeder.clocks() for feeder in self._feeders]
+        instead = self._threads_instead
+        return [feeder.clocks() for feeder in self._feeders] + ([] if instead is None else instead.clocks())
 
     @property
     def startup_seconds(self) -> float:
@@ -92,6 +110,14 @@ class ProcessWorkers:
         """Return the ids of the processes that are running."""
         return [pid for feeder in self._feeders if (pid := feeder.process_id()) is not None]
 
+    def _go_on_with_threads(self) -> None:
+        """Do with threads what is left; called by the last feeder, in its thread."""
+        workers = self._threads_instead = ThreadWorkers(
+            self._count, self._setup, self._chunks, self._queue, self._state, self._on_vanished,
+            self._watch, self._note,
+        )  # fmt: skip
+        workers.run_to_the_end()
+
 
 class _Feeder:
     def __init__(
@@ -101,7 +127,10 @@ class _Feeder:
         chunks: Channel[Chunk],
         queue: InsertQueue,
         state: PipelineState,
-        on_vanished: Callable[[int], None],
+        on_vanished: Callable[[Collection[Key]], None],
+        watch: Watch,
+        health: PoolHealth,
+        go_on_with_threads: Callable[[], None],
     ) -> None:
         self._name = f"xml-extractor-worker-{number}"
         self._setup = setup
@@ -109,18 +138,23 @@ class _Feeder:
         self._queue = queue
         self._state = state
         self._on_vanished = on_vanished
-        self._process: SpawnProcess | None = None
-        self._to_worker: Connection | None = None
-        self._from_worker: Connection | None = None
-        self._ready = False
-        self._start_failures = 0
+        self._watch = watch
+        self._health = health
+        self._go_on_with_threads = go_on_with_threads
+        self._link: WorkerLink | None = None
+        self._is_ready = False
+        self._not_started: str | None = None  # what the process said of it
         self._in_flight: deque[_InFlight] = deque()
-        self._again: deque[Chunk] = deque()  # sent before to a process that has died
-        self._deaths_alone: dict[Key, int] = {}
+        self._again: deque[Chunk] = deque()  # sent before to a process that has ended
+        self._chunks_done = 0  # by the process that runs
+        self._waits = False  # for the process, and for nothing else
+        self._document_silence = Silence()
+        self._process_silence = Silence()
+        self._stuck: tuple[WorkerLink, Ending] | None = None  # what the watch has ended, and why
         self.startup_seconds = 0.0  # until the first process was ready
         self._started = 0.0
         self._clocks = StageClocks()  # of the process that runs
-        self._past_clocks = StageClocks()  # of those that have died
+        self._past_clocks = StageClocks()  # of those that have ended
         self.thread = threading.Thread(target=self._run, name=f"{self._name}-feeder", daemon=True)
         state.on_end(self._kill)
 
@@ -128,225 +162,266 @@ class _Feeder:
         return self._past_clocks + self._clocks
 
     def process_id(self) -> int | None:
-        process = self._process
-        return process.pid if process is not None and process.is_alive() else None
+        link = self._link
+        return None if link is None else link.process_id
 
     # ------------------------------------------------------------------------------ the feeder's thread
 
     def _run(self) -> None:
         self._started = time.perf_counter()
-        _block_signals()
         try:
-            self._start_process()
-            while self._send_chunks():
-                self._receive()
-            self._dismiss()
+            self._feed()
         except PipelineStopped:
             pass
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
             self._state.fail(error)
         finally:
+            self._watch.discard(self)
             self._kill()
             self._bury()
 
-    def _send_chunks(self) -> bool:
-        """Keep the process busy; return False when there is nothing left to do."""
+    def _feed(self) -> None:
+        """Feed one process after another until nothing is left to do, or others do it."""
+        while True:
+            if self._state.ended.is_set():
+                raise PipelineStopped
+            verdict = self._health.verdict()
+            if not self._in_flight:
+                if verdict is Verdict.LEAVE and self._health.leave(self._again):
+                    self._dismiss()
+                    return
+                if verdict is Verdict.THREADS and self._has_no_suspects():
+                    self._dismiss()
+                    self._chunks.put_back(self._again)
+                    self._again.clear()
+                    self._go_on_with_threads()
+                    return
+            if self._link is None:
+                self._start_process()
+                continue
+            self._send_chunks(verdict)
+            if self._in_flight:
+                if self._link is not None:
+                    self._receive(self._link)
+            elif verdict is Verdict.STAY and not self._again:
+                chunk = self._health.finish()
+                if chunk is None:
+                    self._dismiss()
+                    return
+                self._again.append(chunk)
+
+    def _send_chunks(self, verdict: Verdict) -> None:
+        """Keep the process busy, as far as the verdict allows; nothing in flight: nothing is left to do."""
         while len(self._in_flight) < CHUNKS_IN_FLIGHT:
-            if self._again:
-                # After a death only one chunk is out at a time, so that the culprit can be known.
-                if self._in_flight:
-                    break
-                chunk: Chunk | None = self._again.popleft()
-            elif self._in_flight:
-                chunk = self._chunks.get_nowait()
-            else:
-                chunk = self._chunks.get()
+            chunk = self._next_chunk(verdict)
             if chunk is None:
-                break
-            self._in_flight.append(_InFlight(chunk, dict.fromkeys(chunk.keys)))
+                return
+            is_suspect = self._health.is_suspect(chunk.keys[0])
+            if self._in_flight and is_suspect:  # another feeder has put it back
+                self._again.appendleft(chunk)
+                return
             if not self._send(chunk):
-                self._replace_process()
-            elif self._is_careful(chunk):
-                break
-        return bool(self._in_flight)
+                # The process has ended without this chunk; what it has said before is still to be read.
+                self._again.appendleft(chunk)
+                if not self._in_flight:
+                    self._take_leave()
+                return
+            self._in_flight.append(_InFlight(chunk, dict.fromkeys(chunk.keys)))
+            if is_suspect:
+                return
 
-    def _is_careful(self, chunk: Chunk) -> bool:
-        return any(key in self._deaths_alone for key in chunk.keys)
+    def _next_chunk(self, verdict: Verdict) -> Chunk | None:
+        if verdict is Verdict.LEAVE:
+            return None
+        if verdict is Verdict.THREADS:
+            # Only what must be tried alone in a process before threads may take it.
+            suspects = [chunk for chunk in self._again if self._health.is_suspect(chunk.keys[0])]
+            if not suspects or self._in_flight:
+                return None
+            self._again.remove(suspects[0])
+            return suspects[0]
+        if self._again:
+            # After an end only one chunk is out at a time, so that the culprit can be known.
+            return None if self._in_flight else self._again.popleft()
+        return self._chunks.get_nowait() if self._in_flight else self._chunks.get()
 
-    def _receive(self) -> None:
-        assert self._from_worker is not None
+    def _has_no_suspects(self) -> bool:
+        """Whether threads may take over; the last feeder looks through all that there is."""
+        while (chunk := self._chunks.get_nowait()) is not None:
+            self._again.append(chunk)
+        suspects = [chunk for chunk in self._again if self._health.is_suspect(chunk.keys[0])]
+        if not suspects or self._health.can_start:
+            return not suspects
+        for chunk in suspects:
+            self._again.remove(chunk)
+            self._refuse(
+                chunk, "worker_died",
+                "a worker process ended while it had this document in hand among others, and no further "
+                "process could be started to try it alone; replay it with --executor process",
+            )  # fmt: skip
+            self._health.drop(chunk.keys)
+        return True
+
+    def _receive(self, link: WorkerLink) -> None:
+        self._waits = True
         try:
-            message = pickle.loads(self._from_worker.recv_bytes())
-        except (EOFError, OSError):
-            self._replace_process()
-            return
-        if isinstance(message, Ready):
-            self._ready = True
-            self._start_failures = 0
+            message = link.receive()
+        finally:
+            self._waits = False
+        if message is None:
+            self._take_leave()
+        elif isinstance(message, Ready):
+            self._is_ready = True
+            self._health.started()
             self.startup_seconds = self.startup_seconds or time.perf_counter() - self._started
+        elif isinstance(message, NotStarted):
+            self._not_started = message.reason
         elif isinstance(message, Failed):
             raise message.error
         elif isinstance(message, Mapped):
             self._take_in(message)
-        else:
-            raise TypeError(f"unexpected message from a worker process: {type(message).__name__}")
 
     def _take_in(self, message: Mapped) -> None:
         current = self._in_flight[0]
         self._clocks = message.clocks
-        for record in message.records:
-            del current.remaining[record.key]
-            self._deaths_alone.pop(record.key, None)
-        for key in message.vanished:
+        keys = [record.key for record in message.records]
+        for key in (*keys, *message.vanished):
             del current.remaining[key]
         if message.vanished:
-            self._on_vanished(len(message.vanished))
+            self._on_vanished(message.vanished)
         if message.is_last:
             self._in_flight.popleft()
+            self._chunks_done += 1
         if message.records:
             self._queue.put(message.records)
+        self._health.settled((*keys, *message.vanished), len(keys))
 
     # ------------------------------------------------------------------------------ the process
 
     def _start_process(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        chunks_out, self._to_worker = context.Pipe(duplex=False)
-        self._from_worker, records_in = context.Pipe(duplex=False)
-        self._ready = False
-        process = context.Process(
-            target=run_worker_process,
-            args=(self._setup, chunks_out, records_in),
-            name=self._name,
-            daemon=True,
-        )
-        process.start()
-        # Our copies of the process's ends: while they are open its death would not end our reading.
-        chunks_out.close()
-        records_in.close()
-        self._process = process
+        self._is_ready = False
+        self._not_started = None
+        self._chunks_done = 0
+        try:
+            self._link = WorkerLink(self._name, self._setup, self._watch.interval_seconds)
+        except CannotStart as error:
+            logger.warning("%s cannot be started: %s", self._name, error)
+            self._health.start_failed(str(error))
+            self._state.ended.wait(RETRY_START_SECONDS)
+            return
         if self._state.ended.is_set():  # ended while we were starting: nobody else will kill it
             raise PipelineStopped
 
     def _send(self, chunk: Chunk) -> bool:
-        assert self._to_worker is not None
+        assert self._link is not None
+        self._waits = True
         try:
-            self._to_worker.send(chunk)
-        except OSError:
-            return False
-        return True
+            return self._link.send(chunk)
+        finally:
+            self._waits = False
 
-    def _replace_process(self) -> None:
-        """Bury a process that has died and send out again what has not come back from it."""
+    def _take_leave(self) -> None:
+        """Bury a process that has ended, and lay ready what has not come back from it."""
         if self._state.ended.is_set():
             raise PipelineStopped
-        exit_code = self._bury()
-        if not self._ready:
-            self._start_failures += 1
-            if self._start_failures >= START_ATTEMPTS:
-                raise WorkerError(
-                    f"Worker processes die before they have started (exit code {exit_code}, "
-                    f"{self._start_failures} in a row). Run with --executor thread, and with "
-                    "--log-level debug to see why."
-                )
+        link, stuck = self._link, self._stuck
+        ending = Ending(self._bury())
+        if stuck is not None and stuck[0] is link:
+            ending = replace(stuck[1], exit_code=ending.exit_code)
         self._past_clocks = self._past_clocks + self._clocks
         self._clocks = StageClocks()
         unfinished = [out for out in self._in_flight if out.remaining]
         self._in_flight.clear()
         logger.warning(
-            "%s died (exit code %s) with %d documents in hand; a new one takes them up",
-            self._name, exit_code, sum(len(out.remaining) for out in unfinished),
+            "%s ended (%s) with %d documents in hand; a new one takes them up",
+            self._name, self._not_started or ending.words, sum(len(out.remaining) for out in unfinished),
         )  # fmt: skip
-        if self._ready and unfinished:
-            self._suspect(unfinished[0], exit_code)
-            unfinished = unfinished[1:]
-        again = [_part(out.chunk, tuple(out.remaining)) for out in unfinished]
+        again = [out.rest() for out in unfinished]
+        if not self._is_ready:
+            self._health.start_failed(self._not_started or ending.words)
+        elif not unfinished or (ending.is_stuck and ending.stuck_key not in unfinished[0].remaining):
+            self._health.ended_idle(ending)
+        else:
+            again[:1] = self._suspect(unfinished[0], ending)
         # What the process was working on comes first, then what it had not begun.
-        self._again.extend(again)
-        self._start_process()
+        self._again.extendleft(reversed(again))
 
-    def _suspect(self, out: _InFlight, exit_code: int | None) -> None:
-        """Deal with the chunk that a process died on: one document at a time from now on."""
-        remaining = tuple(out.remaining)
-        if len(remaining) > 1 or len(out.chunk.keys) > 1:
-            for key in remaining:
-                self._deaths_alone.setdefault(key, 0)
-            self._again.extendleft(_part(out.chunk, (key,)) for key in reversed(remaining))
-            return
-        key = remaining[0]
-        self._deaths_alone[key] = self._deaths_alone.get(key, 0) + 1
-        if self._deaths_alone[key] < DEATHS_ALONE:
-            self._again.appendleft(out.chunk)
-            return
-        del self._deaths_alone[key]
-        logger.warning("document %r ended %d worker processes; it goes to quarantine", key, DEATHS_ALONE)
-        self._queue.put(
-            [
-                DocumentRecord(
-                    key=key,
-                    state=State.QUARANTINED,
-                    document_hash=b"",
-                    size_bytes=RECORD_OVERHEAD_BYTES,
-                    rejection=Rejection(
-                        Stage.WORKER,
-                        "worker_died",
-                        f"the worker process died {DEATHS_ALONE} times while it had only this document "
-                        f"(last exit code {exit_code})",
-                    ),
-                    previous=out.chunk.previous.get(key),
-                )
-            ]
-        )
+    def _suspect(self, out: _InFlight, ending: Ending) -> list[Chunk]:
+        """Return in which parts the chunk that a process ended over is to be tried again."""
+        accused = tuple(out.remaining) if ending.stuck_key is None else (ending.stuck_key,)
+        proved = self._health.accuse(accused, ending, alone=len(out.chunk.keys) == 1)
+        parts = [_part(out.chunk, (key,)) for key in accused]
+        others = tuple(key for key in out.remaining if key not in accused)
+        if proved:
+            logger.warning("document %r goes to quarantine: %s", accused[0], ending.code)
+            self._refuse(parts.pop(), ending.code, _accusation(ending))
+        return parts + ([_part(out.chunk, others)] if others else [])
+
+    def _refuse(self, chunk: Chunk, code: str, message: str) -> None:
+        """Put the one document of a chunk into quarantine."""
+        record: DocumentRecord = refused(chunk.keys[0], chunk.previous.get(chunk.keys[0]), code, message)
+        self._queue.put([record])
 
     def _dismiss(self) -> None:
         """Tell the process to go, and see it off."""
-        assert self._to_worker is not None
-        try:
-            self._to_worker.send(None)
-        except OSError:
-            return
-        self._bury()
+        if self._link is not None and self._link.send(None):
+            self._bury()
 
     def _bury(self) -> int | None:
         """Wait until the process is gone and return its exit code."""
-        process = self._process
-        if process is None:
-            return None
-        process.join(EXIT_SECONDS)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        self._close_pipes()
-        return process.exitcode
-
-    def _close_pipes(self) -> None:
-        for pipe in (self._to_worker, self._from_worker):
-            if pipe is not None:
-                pipe.close()
+        link, self._link = self._link, None
+        return None if link is None else link.bury()
 
     def _kill(self) -> None:
         """End the process at once; called from any thread when the pipeline ends."""
-        process = self._process
-        if process is not None and process.is_alive():
-            process.kill()
+        link = self._link
+        if link is not None:
+            link.kill()
+
+    # ------------------------------------------------------------------------------ the watch's thread
+
+    def look(self, seconds: float) -> None:
+        """End the process if it shows no life, or has been at one document for too long."""
+        link = self._link
+        if link is None or not self._waits or (self._stuck is not None and self._stuck[0] is link):
+            self._process_silence.observe(None, seconds)
+            self._document_silence.observe(None, seconds)
+            return
+        pulse = link.read_pulse()
+        timeout = self._watch.timeout_seconds
+        at_document = self._document_silence.observe(pulse.beats if pulse.is_busy else None, seconds)
+        silent = self._process_silence.observe((link, pulse.ticks), seconds)
+        if at_document < timeout and silent < (timeout if self._is_ready else max(timeout, START_SECONDS)):
+            return
+        key = self._key_in_work(pulse)
+        what = "starting" if not self._is_ready else "silent" if key is None else f"at document {key!r}"
+        silent = max(at_document, silent)
+        logger.error(
+            "%s has been %s for %.0f s (--worker-timeout) and is killed; its threads are here:\n%s",
+            self._name, what, silent, link.stack(),
+        )  # fmt: skip
+        self._stuck = link, Ending(None, is_stuck=True, stuck_key=key, silent_seconds=silent)
+        link.kill()
+
+    def _key_in_work(self, pulse: Reading) -> Key | None:
+        """Name the document that the process is working on; the feeder waits for it meanwhile."""
+        if not pulse.is_busy or pulse.chunks != self._chunks_done or not self._in_flight:
+            return None
+        return self._in_flight[0].chunk.keys[pulse.position]
 
 
-def _block_signals() -> None:
-    """Keep signals that stop a load from this thread, and so from the processes that it starts.
-
-    A Ctrl-C reaches all processes of the terminal, and would end with a traceback those that are just
-    starting and cannot have said yet that they leave signals to the parent.  Where threads have no signal
-    masks (Windows), that moment remains.
-    """
-    if hasattr(signal, "pthread_sigmask"):
-        from multiprocessing import resource_tracker
-
-        # The helper process of multiprocessing is started with the first worker, and starting it clears
-        # the mask again; so it has to be there before.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+def _accusation(ending: Ending) -> str:
+    if ending.is_stuck:
+        return (
+            f"the worker was silent over this document for {ending.silent_seconds:.0f} s (--worker-timeout), "
+            "in two processes, the second time while it had nothing else in hand; the log shows where it was"
+        )
+    return (
+        "the worker process ended each time that it had only this document in hand (the last time: "
+        f"{ending.words})"
+    )
 
 
 def _part(chunk: Chunk, keys: Sequence[Key]) -> Chunk:
-    return Chunk(
-        chunk.number, tuple(keys), {key: chunk.previous[key] for key in keys if key in chunk.previous}
-    )
+    previous = {key: chunk.previous[key] for key in keys if key in chunk.previous}
+    return replace(chunk, keys=tuple(keys), previous=previous)

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
+from typing import Final
 
-from xml_extractor.mapping.records import DocumentRecord
+from xml_extractor.mapping.records import Key
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
-from xml_extractor.processing.document_fetcher import FETCH_BYTES, DocumentFetcher, FetchedDocuments
+from xml_extractor.processing.document_fetcher import (
+    FETCH_BYTES,
+    DocumentFetcher,
+    FetchedDocuments,
+    Slices,
+)
 from xml_extractor.processing.document_worker import DocumentWorker
 from xml_extractor.processing.insert_queue import InsertQueue
+from xml_extractor.processing.mapping_documents import map_in_blocks
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
+from xml_extractor.processing.pulse import ThreadPulse
+from xml_extractor.processing.thread_watch import WatchedThread
+from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.clocks import StageClocks
 
-BLOCK_DOCUMENTS = 16
-"""Records handed to the queue at once: its lock is then taken once for so many documents."""
+logger = logging.getLogger(__name__)
+
+END_SECONDS: Final = 5.0
+"""How long threads may take to end after the pipeline has."""
 
 
 class ThreadWorkers:
@@ -29,8 +42,10 @@ class ThreadWorkers:
         setup: what a worker needs to know.
         chunks: pending keys; closed by whoever fills it.
         queue: where the records go.
-        on_vanished: told the number of keys that were gone from the source when their documents were
+        on_vanished: told the keys that were gone from the source when their documents were
             read; called from worker threads.
+        watch: looks at the workers, and ends the run if one of them is stuck.
+        note: told what the pool decides by itself, for the operator.
     """
 
     def __init__(
@@ -40,18 +55,24 @@ class ThreadWorkers:
         chunks: Channel[Chunk],
         queue: InsertQueue,
         state: PipelineState,
-        on_vanished: Callable[[int], None],
+        on_vanished: Callable[[Collection[Key]], None],
+        watch: Watch,
+        note: Callable[[str], None],
     ) -> None:
         self.startup_seconds = 0.0
+        self._setup = setup
+        self._chunks = chunks
         self._queue = queue
         self._state = state
         self._on_vanished = on_vanished
+        self._watch = watch
+        self._note = note
         self._fetched: Channel[FetchedDocuments] = Channel(
             state, capacity_items=2 * count, capacity_bytes=(count + 1) * FETCH_BYTES
         )
-        fetcher = DocumentFetcher(setup.make_reader(), chunks.get, self._fetched, state)
+        self._fetcher = DocumentFetcher(setup.make_reader(), chunks.get, self._fetched, state)
         self._workers = [setup.make_worker() for _ in range(count)]
-        self.threads = [fetcher.thread] + [
+        self.threads = [self._fetcher.thread] + [
             threading.Thread(
                 target=self._run, args=(worker,), name=f"xml-extractor-worker-{number}", daemon=True
             )
@@ -59,9 +80,38 @@ class ThreadWorkers:
         ]
 
     def start(self) -> None:
-        """Start all threads."""
+        """Start all threads, or as many as the system gives.
+
+        Raises:
+            RuntimeError: not even the fetcher and one worker could be started; what was started ends with
+                the channel of chunks.
+        """
+        for number, thread in enumerate(self.threads):
+            try:
+                thread.start()
+            except RuntimeError:
+                if number < 2:
+                    raise
+                self._say(f"the system has no more threads: {number - 1} workers, not {len(self._workers)}")
+                del self.threads[number:]
+                return
+
+    def run_to_the_end(self) -> None:
+        """Start the threads and wait for them; where there are none to be had, do their work here."""
+        try:
+            self.start()
+        except RuntimeError:
+            self._say("no worker threads can be started: one document after another")
+            if self._fetcher.thread.is_alive():
+                self._run(self._workers[0])
+                self._fetcher.thread.join(END_SECONDS)
+            else:
+                self._run_serially()
+            return
         for thread in self.threads:
-            thread.start()
+            while thread.is_alive() and not self._state.ended.is_set():
+                thread.join(0.1)
+            thread.join(END_SECONDS)
 
     def clocks(self) -> list[StageClocks]:
         """Return what is on the clock of each worker."""
@@ -69,30 +119,47 @@ class ThreadWorkers:
 
     def _run(self, worker: DocumentWorker) -> None:
         clock = worker.clock
+        pulse = ThreadPulse()
+        watched = WatchedThread(threading.current_thread(), pulse, self._watch.timeout_seconds, self._state)
+        self._watch.add(watched)
         try:
             while True:
                 fetched = self._fetched.get()
                 clock.charge_idle()
                 if fetched is None:
                     return
-                if fetched.vanished:
-                    self._on_vanished(len(fetched.vanished))
-                for block in map_in_blocks(worker, fetched):
-                    clock.charge_map(blocked_seconds=self._queue.put(block))
+                self._map(worker, fetched, pulse)
         except PipelineStopped:
             return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
             self._state.fail(error)
+        finally:
+            self._watch.discard(watched)
 
+    def _map(self, worker: DocumentWorker, fetched: FetchedDocuments, pulse: ThreadPulse) -> None:
+        if fetched.vanished:
+            self._on_vanished(fetched.vanished)
+        for block in map_in_blocks(worker, fetched, pulse):
+            worker.clock.charge_map(blocked_seconds=self._queue.put(block))
 
-def map_in_blocks(worker: DocumentWorker, fetched: FetchedDocuments) -> Iterator[list[DocumentRecord]]:
-    """Map the documents of a slice, yielding their records in blocks."""
-    previous = fetched.chunk.previous
-    block: list[DocumentRecord] = []
-    for document in fetched.documents:
-        block.append(worker.process(document, previous.get(document.key)))
-        if len(block) == BLOCK_DOCUMENTS:
-            yield block
-            block = []
-    if block:
-        yield block
+    def _run_serially(self) -> None:
+        """Fetch and map in turn, in the calling thread."""
+        worker, pulse = self._workers[0], ThreadPulse()
+        watched = WatchedThread(threading.current_thread(), pulse, self._watch.timeout_seconds, self._state)
+        reader = self._setup.make_reader()
+        self._state.on_end(reader.abort)
+        slices = Slices(reader)
+        self._watch.add(watched)
+        try:
+            reader.open()
+            while (chunk := self._chunks.get()) is not None:
+                for fetched in slices.of(chunk):
+                    worker.clock.charge_idle()
+                    self._map(worker, fetched, pulse)
+        finally:
+            self._watch.discard(watched)
+            reader.close()
+
+    def _say(self, text: str) -> None:
+        logger.warning("%s", text)
+        self._note(text)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import os
 import pickle
 import signal
+import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -14,19 +17,34 @@ from xml_extractor.mapping.records import DocumentRecord, Key
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.document_fetcher import FETCH_BYTES, DocumentFetcher, FetchedDocuments
+from xml_extractor.processing.endings import EXIT_OUT_OF_MEMORY
+from xml_extractor.processing.mapping_documents import is_out_of_memory, map_in_blocks
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
-from xml_extractor.processing.thread_workers import map_in_blocks
+from xml_extractor.processing.pulse import ProcessPulse
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.clocks import StageClocks, WorkerClock
 
 
+class Message:
+    """What a worker process tells its parent."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Message):
     """The process has started and can map documents."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class NotStarted(Message):
+    """The process cannot start, for a reason that lies in the machine."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped(Message):
     """Records of documents of the oldest chunk that is out."""
 
     records: list[DocumentRecord]
@@ -36,51 +54,120 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Message):
     """The process cannot go on, and no document is at fault."""
 
     error: LoaderError
 
 
-def run_worker_process(setup: WorkerSetup, chunks: Connection, records: Connection) -> None:
+def run_worker_process(
+    setup: WorkerSetup,
+    chunks: Connection,
+    messages: Connection,
+    pulse: ProcessPulse,
+    stacks: Connection,
+    tick_seconds: float,
+) -> None:
     """Map chunks until told to stop, or until the parent is gone.
 
     Signals that stop a load are the parent's to handle: a Ctrl-C reaches every process of the terminal,
-    and the parent lets the workers finish what is in flight.
+    and the parent lets the workers finish what is in flight.  A process that can get no more memory, other
+    than for a single document, ends: so its memory is free, and what it had in hand is tried again.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    state = PipelineState()
-    fetched: Channel[FetchedDocuments] = Channel(state, capacity_items=2, capacity_bytes=2 * FETCH_BYTES)
-    fetcher = DocumentFetcher(setup.make_reader(), lambda: _next_chunk(chunks), fetched, state)
+    if hasattr(faulthandler, "register"):
+        # In C: shows where the process is, although Python itself may not get to run.
+        faulthandler.register(signal.SIGUSR1, file=stacks.fileno(), all_threads=True)
     try:
-        failpoints.hit("worker_start")
-        worker = setup.make_worker()
-        records.send_bytes(_pack(Ready()))
-        fetcher.thread.start()
+        worker = _Worker(setup, chunks, messages, pulse)
+        done = threading.Event()
+        ticker = threading.Thread(target=_tick, args=(pulse, tick_seconds, done), name="ticker", daemon=True)
+        try:
+            failpoints.hit("worker_start")
+            worker.prepare()
+            ticker.start()
+        except RuntimeError as error:  # no thread can be started
+            _send(messages, NotStarted(f"{type(error).__name__}: {error}"))
+            return
+        _send(messages, Ready())
+        worker.run()
+        done.set()
+    except PipelineStopped:
+        _report(messages, worker.failure)
+    except OSError:
+        return  # the parent is gone, and with it all reason to go on
+    except BaseException as error:  # noqa: BLE001 - the parent decides what to do about it
+        _report(messages, error)
+
+
+class _Worker:
+    def __init__(
+        self, setup: WorkerSetup, chunks: Connection, messages: Connection, pulse: ProcessPulse
+    ) -> None:
+        self._setup = setup
+        self._messages = messages
+        self._pulse = pulse
+        self._state = PipelineState()
+        self._fetched: Channel[FetchedDocuments] = Channel(
+            self._state, capacity_items=2, capacity_bytes=2 * FETCH_BYTES
+        )
+        self._fetcher = DocumentFetcher(
+            setup.make_reader(), lambda: _next_chunk(chunks), self._fetched, self._state
+        )
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the fetcher has ended the process's work."""
+        return self._state.failure
+
+    def prepare(self) -> None:
+        """Make what maps documents and what fetches them."""
+        self._worker = self._setup.make_worker()
+        self._fetcher.thread.start()
+
+    def run(self) -> None:
+        """Map what the fetcher fetches, to the end."""
+        worker, pulse = self._worker, self._pulse
         clock = worker.clock
+        begins = True
         while True:
-            slice_ = fetched.get()
+            slice_ = self._fetched.get()
             clock.charge_idle()
             if slice_ is None:
                 return
-            for block in map_in_blocks(worker, slice_):
-                _send(records, clock, Mapped(block, (), False, clock.clocks()))
+            if begins:
+                pulse.take(slice_.chunk.keys)
+            begins = slice_.is_last
+            for block in map_in_blocks(worker, slice_, pulse):
+                self._send(clock, Mapped(block, (), False, clock.clocks()))
+            if slice_.is_last:
+                pulse.chunk_done()
             if slice_.is_last or slice_.vanished:
-                _send(records, clock, Mapped([], slice_.vanished, slice_.is_last, clock.clocks()))
-    except PipelineStopped:
-        _report(records, state.failure)
-    except OSError:
-        return  # the parent is gone, and with it all reason to go on
-    except Exception as error:  # noqa: BLE001 - the parent decides what to do about it
-        _report(records, error)
+                self._send(clock, Mapped([], slice_.vanished, slice_.is_last, clock.clocks()))
+
+    def _send(self, clock: WorkerClock, message: Mapped) -> None:
+        """Send records; packing counts as mapping, waiting while the pipe is full as blocked."""
+        packed = _pack(message)
+        clock.charge_map()
+        failpoints.hit("worker_send")
+        self._messages.send_bytes(packed)
+        clock.charge_blocked()
 
 
-def _report(records: Connection, error: BaseException | None) -> None:
+def _tick(pulse: ProcessPulse, tick_seconds: float, done: threading.Event) -> None:
+    while not done.wait(tick_seconds):
+        pulse.tick()
+
+
+def _report(messages: Connection, error: BaseException | None) -> None:
+    if error is not None and is_out_of_memory(error):
+        # Not by the interpreter's own way out, which needs memory.
+        os._exit(EXIT_OUT_OF_MEMORY)
     if not isinstance(error, LoaderError):
         error = WorkerError(f"A worker process failed: {type(error).__name__}")
     with contextlib.suppress(OSError):
-        records.send_bytes(_pack(Failed(error)))
+        _send(messages, Failed(error))
 
 
 def _next_chunk(chunks: Connection) -> Chunk | None:
@@ -92,14 +179,9 @@ def _next_chunk(chunks: Connection) -> Chunk | None:
     return chunk
 
 
-def _send(records: Connection, clock: WorkerClock, message: Mapped) -> None:
-    """Send records; packing counts as mapping, waiting while the pipe is full as blocked."""
-    packed = _pack(message)
-    clock.charge_map()
-    failpoints.hit("worker_send")
-    records.send_bytes(packed)
-    clock.charge_blocked()
+def _send(messages: Connection, message: Message) -> None:
+    messages.send_bytes(_pack(message))
 
 
-def _pack(message: Ready | Mapped | Failed) -> bytes:
+def _pack(message: Message) -> bytes:
     return pickle.dumps(message, protocol=5)

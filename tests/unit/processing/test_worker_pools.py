@@ -153,13 +153,6 @@ def test_workers_killed_from_outside_lose_and_repeat_nothing(tmp_path: Path) -> 
     assert all(record.state is State.LOADED for record in records)
 
 
-def test_processes_that_cannot_start_end_the_pipeline(tmp_path: Path) -> None:
-    run = Run("process", FakeSetup(tmp_path, dies_at_start=True), 100)
-    run.join()
-    assert isinstance(run.state.failure, WorkerError)
-    assert "--executor thread" in str(run.state.failure)
-
-
 def test_the_end_of_the_pipeline_ends_a_worker_that_is_busy_with_a_document(tmp_path: Path) -> None:
     run = Run("process", FakeSetup(tmp_path, document_seconds=BOUND_SECONDS), 1, workers=1)
     assert isinstance(run.pool, ProcessWorkers)

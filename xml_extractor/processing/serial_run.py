@@ -1,0 +1,138 @@
+"""Fetches, maps and commits in turn, in one thread (``--executor serial``)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from xml_extractor import failpoints
+from xml_extractor.mapping.records import DocumentRecord, Key
+from xml_extractor.processing.chunks import Chunk
+from xml_extractor.processing.document_fetcher import Slices
+from xml_extractor.processing.mapping_documents import map_document
+from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
+from xml_extractor.processing.pulse import ThreadPulse
+from xml_extractor.processing.thread_watch import WatchedThread
+from xml_extractor.processing.throttle import Throttle
+from xml_extractor.processing.watch import Watch
+from xml_extractor.processing.worker_setup import WorkerSetup
+from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.settings import LoadOptions
+from xml_extractor.source.reader import SourceReader
+from xml_extractor.target.base import BatchResult, BatchWriter
+from xml_extractor.target.ranges import FinishedRange
+
+
+@dataclass(frozen=True, slots=True)
+class SerialCalls:
+    """What a serial run tells, and asks, the coordinator."""
+
+    open_writer: Callable[[], BatchWriter]
+    on_dispatched: Callable[[int], None]
+    on_vanished: Callable[[Collection[Key]], None]
+    on_commit: Callable[[BatchResult, float], None]  # with the time of the commit, perf_counter
+    take_finished: Callable[[], list[FinishedRange]]
+
+
+class SerialRun:
+    """One batch after another, in a thread of its own, so that one that is stuck does not hold the program.
+
+    Args:
+        reader: open; reads the documents, between the pages of keys that ``chunks`` reads with it.
+        chunks: pending keys.
+    """
+
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        reader: SourceReader,
+        chunks: Iterable[Chunk],
+        options: LoadOptions,
+        state: PipelineState,
+        throttle: Throttle,
+        watch: Watch,
+        calls: SerialCalls,
+    ) -> None:
+        self._slices = Slices(reader)
+        self._chunks = chunks
+        self._options = options
+        self._state = state
+        self._throttle = throttle
+        self._watch = watch
+        self._calls = calls
+        self._worker = setup.make_worker()
+        self._pulse = ThreadPulse()
+        self._batch: list[DocumentRecord] = []
+        self._batch_bytes = 0
+        self._batch_due = 0.0  # when the batch is old enough to be committed, perf_counter
+        self.thread = threading.Thread(target=self.run, name="xml-extractor-serial", daemon=True)
+
+    def clocks(self) -> list[StageClocks]:
+        """Return what is on the worker's clock."""
+        return [self._worker.clock.clocks()]
+
+    def run(self) -> None:
+        """Load everything; what goes wrong ends the pipeline."""
+        timeout = self._watch.timeout_seconds
+        watched = WatchedThread(threading.current_thread(), self._pulse, timeout, self._state)
+        self._watch.add(watched)
+        try:
+            writer = self._calls.open_writer()
+            self._state.on_end(writer.abort)
+            try:
+                self._load(writer)
+            finally:
+                writer.close()
+        except PipelineStopped:
+            return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
+            self._state.fail(error)
+        finally:
+            self._watch.discard(watched)
+
+    def _load(self, writer: BatchWriter) -> None:
+        for chunk in self._chunks:
+            failpoints.hit("dispatcher")
+            if time.perf_counter() + self._throttle.due_in() >= self._batch_due:
+                self._commit(writer)
+            if not self._throttle.take(len(chunk.keys)):
+                if self._state.ended.is_set():
+                    raise PipelineStopped
+                break
+            self._calls.on_dispatched(len(chunk.keys))
+            for fetched in self._slices.of(chunk):
+                self._worker.clock.charge_idle()
+                if fetched.vanished:
+                    self._calls.on_vanished(fetched.vanished)
+                for document in fetched.documents:
+                    previous = chunk.previous.get(document.key)
+                    self._add(map_document(self._worker, document, previous, self._pulse), writer)
+                    if self._state.ended.is_set():
+                        raise PipelineStopped
+            if self._state.stopping.is_set():
+                break
+        self._commit(writer)
+
+    def _add(self, record: DocumentRecord, writer: BatchWriter) -> None:
+        options = self._options
+        if self._batch and self._batch_bytes + record.size_bytes > options.batch_bytes:
+            self._commit(writer)
+        if not self._batch:
+            self._batch_due = time.perf_counter() + options.batch_seconds
+        self._batch.append(record)
+        self._batch_bytes += record.size_bytes
+        if len(self._batch) >= options.batch_size or time.perf_counter() >= self._batch_due:
+            self._commit(writer)
+
+    def _commit(self, writer: BatchWriter) -> None:
+        if not self._batch:
+            return
+        clock = self._worker.clock
+        clock.charge_map()
+        self._calls.on_commit(writer.commit_batch(self._batch), time.perf_counter())
+        writer.record_ranges(self._calls.take_finished())
+        failpoints.hit("after_acknowledge")
+        clock.charge_blocked()
+        self._batch, self._batch_bytes = [], 0
