@@ -20,6 +20,9 @@ T = TypeVar("T")
 ROWS: Final = 5000
 """Ledger rows read at once; they are short."""
 
+MOST_NAMED: Final = 100_000
+"""Documents with damaged ledger rows that are told by name."""
+
 _CACHED: Final = 20_000
 """Patterns of row counts that are kept as they were read; most documents share a few."""
 
@@ -44,7 +47,10 @@ class LedgerSums:
     """Of those loaded, such as were loaded under another version of the contract."""
     others: int = 0
     """Loaded documents of other sources and contracts that have rows in the same tables."""
-    damaged: int = 0
+    damaged: list[Key] = field(default_factory=list)
+    """This source's documents whose ledger row cannot be read, or names a load that is not there."""
+    damaged_count: int = 0
+    """All such rows, whoever's."""
 
 
 class UnknownLoads(Exception):
@@ -176,7 +182,11 @@ def _sums(session: Session, subject: Subject, ledger: Ledger, read: Callable[[in
         for digest, text, state, load_id, counts in rows:
             share = ledger.share(load_id, counts)
             if share is None or state not in _STATES:
-                sums.damaged += 1
+                sums.damaged_count += 1
+                key = subject.digests.key(bytes(digest), text)
+                if key is not None:
+                    sums.keys.add(*digest_place(digest))
+                    sums.damaged += [key] if len(sums.damaged) < MOST_NAMED else []
                 continue
             if share.own:
                 bucket, number = digest_place(digest)

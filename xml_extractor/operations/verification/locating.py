@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ GROUP_ROWS: Final = 500_000
 
 ATTEMPTS: Final = 3
 """Looks at documents that are being written while they are looked at; then they are said to be in motion."""
+
+_STATES: Final = frozenset(state.value for state in State)
 
 Read = Callable[[int], None]
 Make = Callable[[Key], Any]
@@ -186,6 +189,7 @@ class Expected:
     """The batch numbers of their ledger rows, added up."""
     digests: dict[Place, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     keys: dict[Place, Key] = field(default_factory=dict)
+    damaged: set[Place] = field(default_factory=set)
     names: tuple[tuple[str, str], ...] = ()
     """The source and contract names under which a document may be known."""
 
@@ -248,7 +252,8 @@ class RowLocator:
                 self._connections.check()
                 for digest, text, state, load_id, batch, counts in rows:
                     share = ledger.share(load_id, counts)
-                    if share is None:
+                    if share is None or state not in _STATES:
+                        self._note_damaged(expected, bytes(digest), text, wanted)
                         continue
                     texts = ledger.value_texts(load_id, digest, text)
                     places = {make: (make, made) for make, made in texts.items() if wanted((make, made))}
@@ -275,6 +280,19 @@ class RowLocator:
             ),
         )
 
+    def _note_damaged(
+        self, expected: Expected, digest: bytes, text: str, wanted: Callable[[Place], bool]
+    ) -> None:
+        """Of a ledger row that cannot be read nobody knows how many rows belong to it."""
+        key = self._subject.digests.key(digest, text)
+        if key is None:
+            return
+        for make in set(self._subject.keyed_tables.values()):
+            with suppress(ValueError):
+                place = (make, str(make(key)))
+                if wanted(place):
+                    expected.damaged.add(place)
+
     def _found(self, connection: Connection, table: Table, wanted: Callable[[Place], bool]) -> Counter[str]:
         self._connections.check()
         make = self._subject.keyed_tables[table.name]
@@ -295,7 +313,7 @@ class RowLocator:
             make = self._subject.keyed_tables[table.name]
             should, there = expected.rows[table.name], found[table.name]
             for text in should.keys() | there.keys():
-                if there[text] != should[text]:
+                if there[text] != should[text] and (make, text) not in expected.damaged:
                     differing[table.name, (make, text)] = there[text] - should[text]
         return differing
 

@@ -376,8 +376,11 @@ class _Verification:
         self._report.source_documents = source.count
         self._report.documents = dict(ledger.states)
         self._report.other_plan, self._report.others = ledger.other_plan, ledger.others
-        if ledger.damaged:
-            self._differences.add(Difference(Kind.LEDGER_ROW_DAMAGED, count=ledger.damaged))
+        for key in ledger.damaged:
+            self._differences.add(Difference(Kind.LEDGER_ROW_DAMAGED, key))
+        if ledger.damaged_count > len(ledger.damaged):
+            further = ledger.damaged_count - len(ledger.damaged)
+            self._differences.add(Difference(Kind.LEDGER_ROW_DAMAGED, count=further))
         buckets = source.differing(ledger.keys)
         if buckets:
             locating.locate_keys(self._connections, buckets, self._differences, self._read)
@@ -515,19 +518,16 @@ def _ledger_to_json(sums: LedgerSums) -> dict[str, Any]:
         "tables": {name: table.to_text() for name, table in sums.tables.items()},
         "rows": dict(sums.rows),
         "states": {state.value: count for state, count in sums.states.items()},
-        "figures": [sums.other_plan, sums.others, sums.damaged],
+        "figures": [sums.other_plan, sums.others, sums.damaged, sums.damaged_count],
     }
 
 
 def _ledger_from_json(kept: dict[str, Any]) -> LedgerSums:
-    other_plan, others, damaged = kept["figures"]
     return LedgerSums(
         BucketSums.from_text(kept["keys"]),
         BucketSums.from_text(kept["quarantined"]),
         {name: BucketSums.from_text(text) for name, text in kept["tables"].items()},
         Counter(kept["rows"]),
         Counter({State(name): count for name, count in kept["states"].items()}),
-        other_plan,
-        others,
-        damaged,
+        *kept["figures"],
     )
