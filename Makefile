@@ -1,6 +1,7 @@
 # make run    set up and run the main job         make lint        style and types
 # make test   set up and run all tests            make docs-check  documentation against the program
 # make test-sqlserver   those tests alone that need a SQL Server (docs/sql-server.md says where from)
+# make faults  break the program 500 times and more, and prove that nothing is lost or twice (half an hour)
 # make bench  print the figures of docs/benchmarks.md
 #
 # Needs Python 3.11+ with venv and pip, and nothing else: everything goes into .venv.
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-sqlserver lint format docs-check bench clean
+.PHONY: run test test-sqlserver faults lint format docs-check bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -36,6 +37,9 @@ test: $(VENV)/installed-dev
 
 test-sqlserver: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m sqlserver -n auto --maxprocesses 4 $(PYTEST_ARGS)
+
+faults: $(VENV)/installed-dev
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .

@@ -41,7 +41,7 @@ def main() -> int:
     _say(f"\n{report.text()}\nseed {arguments.seed}, {time.monotonic() - started:,.0f} s")
     for outcome in report.failed:
         _say(f"\nFAILED {outcome.case.describe()}")
-        for problem in outcome.problems[:20]:
+        for problem in outcome.shown():
             _say(f"    {problem}")
     if arguments.json is not None:
         arguments.json.write_text(as_json(report), encoding="utf-8")

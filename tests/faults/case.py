@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 import uuid
 from collections import Counter
@@ -77,12 +78,19 @@ class Outcome:
     seconds: float = 0.0
 
     @property
-    def problems(self) -> list[str]:
-        named = {
-            "lost": self.lost, "twice": self.twice, "wrong": self.wrong, "hang": self.hangs,
-            "left behind": self.leftovers,
+    def _named(self) -> dict[str, list[str]]:
+        return {
+            "hang": self.hangs, "left behind": self.leftovers, "wrong": self.wrong, "twice": self.twice,
+            "lost": self.lost,
         }  # fmt: skip
-        return [f"{name}: {text}" for name, texts in named.items() for text in texts]
+
+    @property
+    def problems(self) -> list[str]:
+        return [f"{name}: {text}" for name, texts in self._named.items() for text in texts]
+
+    def shown(self, first: int = 4) -> list[str]:
+        """The first problems of each kind."""
+        return [f"{name}: {text}" for name, texts in self._named.items() for text in texts[:first]]
 
 
 def run_case(case: Case, ground: Ground, folder: Path) -> Outcome:
@@ -115,8 +123,9 @@ def _attempt(
         fault.arm(run)
     run.programs = [Program(*arguments, folder=folder, extra=run.extra) for _ in range(run.loaders)]
     threads = act_all(attempt.faults, run)
+    fails = any(fault.unforeseen for fault in attempt.faults)
     for program in run.programs:
-        _await(program, outcome)
+        _await(program, outcome, may_fail=fails)
     for thread in threads:
         thread.join(RUN_SECONDS)
     for fault in attempt.faults:
@@ -134,16 +143,20 @@ def _arguments(case: Case, place: Place, target: str, documents: Documents) -> l
     ]  # fmt: skip
 
 
-def _await(program: Program, outcome: Outcome) -> None:
-    """Wait for the program's end, and see to what it says."""
+def _await(program: Program, outcome: Outcome, *, may_fail: bool = False) -> None:
+    """Wait for the program's end, and see to what it says.
+
+    Args:
+        may_fail: something happens that the program cannot foresee: exit code 1.
+    """
     try:
         code = program.wait(RUN_SECONDS)
     except AssertionError as error:
         outcome.hangs.append(str(error)[-1500:])
         return
     outcome.codes.append(code)
-    # 1: a failpoint raised what the program does not know.  Negative: killed.
-    if code not in (0, 1, 3, 4, 5, 130, 143) and code >= 0:
+    foreseen = code in (0, 3, 4, 5, 130, 143) or code == -signal.SIGKILL or (code == 1 and may_fail)
+    if not foreseen:
         outcome.wrong.append(f"exit code {code}: {program.errors[-600:]}")
     if "Traceback" in program.errors:
         outcome.wrong.append(f"a traceback: {program.errors[-1500:]}")
@@ -282,6 +295,8 @@ def _count(case: Case, place: Place, outcome: Outcome) -> None:
     of them struck while batches were being committed.
     """
     moments = query(place.target, "SELECT MIN(committed_at), MAX(committed_at) FROM load_ledger")[0]
+    if None in moments:
+        return  # nothing was committed at all, which has been judged
     first, last = (_epoch(moment) for moment in moments)
     clock = any(fault.kind == "clock set" for attempt in case.attempts for fault in attempt.faults)
     for attempt in case.attempts:

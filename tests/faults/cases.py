@@ -10,23 +10,19 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from tests.faults.case import Attempt, Case
+from tests.faults.clock import SetClock
 from tests.faults.faults import (
     AtFailpoint,
     ChangeRows,
-    CutAll,
-    CutAt,
     Fault,
     FullDisk,
-    KillServer,
-    KillSessions,
     KillWorkers,
     LittleMemory,
     MoreLoaders,
-    SetClock,
     Signal,
-    StallAt,
 )
 from tests.faults.places import SmallDisk
+from tests.faults.server_faults import CutAll, CutAt, KillServer, KillSessions, StallAt
 from tests.support.tcp_proxy import Moment
 
 LINUX = sys.platform == "linux"
@@ -59,9 +55,9 @@ def draw_case(seed: int, number: int, *, mssql: bool = False, family: str | None
         number: counted from 1; families take turns.
         mssql: on SQL Server, where fewer families are at hand.
     """
-    chance = random.Random(f"{seed}/{number}{'/mssql' if mssql else ''}")
     turns = _MSSQL_TURNS if mssql else _turns()
     family = family or turns[(number - 1) % len(turns)]
+    chance = random.Random(f"{seed}/{number}/{family}{'/mssql' if mssql else ''}")
     draw, engines = _FAMILIES[family]
     engine = "mssql" if mssql else chance.choice(engines)
     executor = chance.choices(["thread", "process", "serial", "auto"], [40, 30, 20, 10])[0]

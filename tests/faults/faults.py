@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,9 +15,7 @@ import psutil
 
 from tests.faults.documents import Documents, change_rows
 from tests.faults.places import Place
-from tests.support.program import CHECKOUT, Program
-from tests.support.servers import conninfo
-from tests.support.tcp_proxy import Moment
+from tests.support.program import Program
 from xml_extractor.failpoints import FOLDER_VARIABLE, VARIABLE
 
 WAIT_SECONDS = 60.0
@@ -82,6 +79,11 @@ class Fault:
         """The line of the report it is counted in."""
         raise NotImplementedError
 
+    @property
+    def unforeseen(self) -> bool:
+        """Whether the program may end as it does when it has a bug."""
+        return False
+
     def describe(self) -> str:
         """All that there is to know of it."""
         raise NotImplementedError
@@ -110,6 +112,10 @@ class AtFailpoint(Fault):
     def kind(self) -> str:
         name, _, action = self.specification.partition("=")
         return f"failpoint {name}: {action.partition('@')[0].partition(':')[0]}"
+
+    @property
+    def unforeseen(self) -> bool:
+        return any(f"={action}" in self.specification for action in ("fail", "memory", "disk_full"))
 
     def describe(self) -> str:
         return f"failpoint {self.specification}"
@@ -167,7 +173,7 @@ class KillWorkers(Fault):
         return "SIGKILL of a worker"
 
     def describe(self) -> str:
-        return f"SIGKILL of a worker after {_seconds(self.delays)}"
+        return f"SIGKILL of a worker after {in_words(self.delays)}"
 
     def act(self, run: Run) -> None:
         run.await_commit()
@@ -179,179 +185,6 @@ class KillWorkers(Fault):
             with contextlib.suppress(psutil.NoSuchProcess):
                 random.choice(workers).kill()
                 self.strikes()
-
-
-@dataclass
-class CutAt(Fault):
-    """A connection is cut before the server has what is sent, while it has it, or with its answer."""
-
-    text: str
-    moment: Moment
-    passes: int
-
-    @property
-    def kind(self) -> str:
-        return f"cut {_WHEN[self.moment]} {self.text.split()[0]}"
-
-    def describe(self) -> str:
-        return f"cut {_WHEN[self.moment]} {self.text}, after {self.passes} of them"
-
-    def arm(self, run: Run) -> None:
-        assert run.place.proxy is not None
-        self._trap = run.place.proxy.cut_at(self._pattern(run), self.moment, passes=self.passes)
-
-    def act(self, run: Run) -> None:
-        while run.runs():
-            if self._trap.sprung.wait(0.02):
-                self.strikes()
-                return
-
-    def _pattern(self, run: Run) -> str | bytes:
-        # In TDS statements travel as UTF-16.
-        return self.text if run.place.engine == "mssql" else self.text.encode()
-
-
-_WHEN = {Moment.BEFORE: "before", Moment.DURING: "during", Moment.ANSWERED: "after"}
-
-
-@dataclass
-class StallAt(CutAt):
-    """The connection that sends a text is held for some seconds; then everything goes on, however late."""
-
-    seconds: float = 0.0
-
-    @property
-    def kind(self) -> str:
-        return f"stall {_WHEN[self.moment]} {self.text.split()[0]}"
-
-    def describe(self) -> str:
-        return f"stall for {self.seconds:g} s {_WHEN[self.moment]} {self.text}, after {self.passes} of them"
-
-    def arm(self, run: Run) -> None:
-        assert run.place.proxy is not None
-        self._trap = run.place.proxy.stall_at(self._pattern(run), self.moment, passes=self.passes)
-
-    def act(self, run: Run) -> None:
-        super().act(run)
-        if self.moments:
-            assert run.place.proxy is not None
-            time.sleep(self.seconds)
-            run.place.proxy.restore()
-
-
-@dataclass
-class CutAll(Fault):
-    """All connections are cut at random moments."""
-
-    delays: list[float]
-
-    @property
-    def kind(self) -> str:
-        return "cut of all connections"
-
-    def describe(self) -> str:
-        return f"cut of all connections after {_seconds(self.delays)}"
-
-    def act(self, run: Run) -> None:
-        assert run.place.proxy is not None
-        run.await_commit()
-        for delay in self.delays:
-            time.sleep(delay)
-            if not run.runs():
-                return
-            run.place.proxy.cut()
-            self.strikes()
-
-
-@dataclass
-class KillServer(Fault):
-    """The database server's processes are killed, all of them or one that serves the program."""
-
-    whole: bool
-    delays: list[float]
-
-    @property
-    def kind(self) -> str:
-        return "SIGKILL of the server" if self.whole else "SIGKILL of a server process"
-
-    def describe(self) -> str:
-        return f"{self.kind} after {_seconds(self.delays)}"
-
-    def act(self, run: Run) -> None:
-        run.await_commit()
-        for delay in self.delays:
-            time.sleep(delay)
-            if not run.runs():
-                return
-            if self.whole:
-                self._kill_all(run)
-            else:
-                self._kill_one(run)
-
-    def _kill_all(self, run: Run) -> None:
-        assert run.place.postgresql is not None
-        server = run.place.postgresql.process
-        assert server is not None
-        server.kill()
-        self.strikes()
-        time.sleep(0.3)
-        server.start()
-
-    def _kill_one(self, run: Run) -> None:
-        """The server then ends all its other processes too, and starts anew by itself."""
-        import psycopg
-
-        # It may be at that from the kill before.
-        with contextlib.suppress(psycopg.OperationalError):
-            with psycopg.connect(conninfo(run.place.target), autocommit=True) as connection:
-                found = connection.execute(
-                    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-                    "AND application_name LIKE 'xml_extractor writer%'"
-                ).fetchall()
-            for (pid,) in found[:1]:
-                psutil.Process(pid).kill()
-                self.strikes()
-
-
-@dataclass
-class KillSessions(Fault):
-    """The server ends the program's sessions, with KILL or pg_terminate_backend."""
-
-    delays: list[float]
-
-    @property
-    def kind(self) -> str:
-        return "sessions ended by the server"
-
-    def describe(self) -> str:
-        return f"sessions ended by the server after {_seconds(self.delays)}"
-
-    def act(self, run: Run) -> None:
-        run.await_commit()
-        for delay in self.delays:
-            time.sleep(delay)
-            if not run.runs():
-                return
-            self.moments += [time.time()] * (1 if self._end(run.place) else 0)
-
-    @staticmethod
-    def _end(place: Place) -> int:
-        from sqlalchemy.engine import make_url
-
-        if place.mssql is not None:
-            sessions = place.mssql.sessions(str(make_url(place.target).database))
-            for session in sessions:
-                place.mssql.kill(session)
-            return len(sessions)
-        import psycopg
-
-        with psycopg.connect(conninfo(place.target), autocommit=True) as connection:
-            return len(
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND application_name LIKE 'xml_extractor%'"
-                ).fetchall()
-            )
 
 
 @dataclass
@@ -391,6 +224,10 @@ class LittleMemory(Fault):
     def kind(self) -> str:
         return f"out of memory in {'a worker' if self.of_worker else 'the program'}"
 
+    @property
+    def unforeseen(self) -> bool:
+        return True
+
     def describe(self) -> str:
         return f"{self.kind}: {self.spare_bytes:,} bytes left, from {self.delay:.2f} s after the first commit"
 
@@ -410,86 +247,6 @@ class LittleMemory(Fault):
         troubled = run.program.process.returncode not in (0, 3) or "died" in run.program.errors
         if troubled and hasattr(self, "_struck"):
             self.moments.append(self._struck)
-
-
-CLOCK = '''
-"""The clock of a program under test: as far off as a file says."""
-
-import datetime
-import os
-import time
-
-_FILE = os.environ["FAULTS_CLOCK_FILE"]
-_time, _time_ns, _datetime = time.time, time.time_ns, datetime.datetime
-
-
-def _offset():
-    try:
-        with open(_FILE) as file:
-            return float(file.read() or 0)
-    except (OSError, ValueError):
-        return 0.0
-
-
-class _Kind(type):
-    def __instancecheck__(cls, instance):
-        return isinstance(instance, _datetime)
-
-    def __subclasscheck__(cls, other):
-        return issubclass(other, _datetime)
-
-
-class datetime_off(_datetime, metaclass=_Kind):
-    @classmethod
-    def now(cls, tz=None):
-        return _datetime.fromtimestamp(_time() + _offset(), tz)
-
-    @classmethod
-    def utcnow(cls):
-        return cls.now(datetime.timezone.utc).replace(tzinfo=None)
-
-
-time.time = lambda: _time() + _offset()
-time.time_ns = lambda: _time_ns() + int(_offset() * 10**9)
-datetime.datetime = datetime_off
-'''
-
-
-@dataclass
-class SetClock(Fault):
-    """The clock jumps, back or forth, at random moments: seconds, after so many seconds."""
-
-    jumps: list[tuple[float, float]]
-
-    @property
-    def kind(self) -> str:
-        return "clock set"
-
-    def describe(self) -> str:
-        return f"clock set {', '.join(f'by {jump:+g} s after {delay:.2f} s' for jump, delay in self.jumps)}"
-
-    def arm(self, run: Run) -> None:
-        folder = run.folder / "clock"
-        folder.mkdir()
-        (folder / "sitecustomize.py").write_text(CLOCK, encoding="utf-8")
-        self._file = folder / "offset"
-        run.extra["FAULTS_CLOCK_FILE"] = str(self._file)
-        separator = ";" if sys.platform == "win32" else ":"
-        run.extra["PYTHONPATH"] = f"{folder}{separator}{CHECKOUT}"
-
-    def act(self, run: Run) -> None:
-        run.await_commit()
-        offset = 0.0
-        for jump, delay in self.jumps:
-            time.sleep(delay)
-            if not run.runs():
-                return
-            offset += jump
-            # Whole at once: the program reads it at any moment.
-            draft = self._file.with_suffix(".draft")
-            draft.write_text(str(offset))
-            draft.replace(self._file)
-            self.strikes()
 
 
 @dataclass
@@ -540,6 +297,7 @@ class MoreLoaders(Fault):
 
     def act(self, run: Run) -> None:
         run.await_commit()
+        self._struck = time.time()
         if self.kill_after is not None:
             time.sleep(self.kill_after)
             if run.runs():
@@ -551,10 +309,10 @@ class MoreLoaders(Fault):
             with contextlib.suppress(OSError, ValueError):
                 loaded += program.summary()["documents"]["loaded"] > 0
         if loaded > 1 or (loaded and self.kill_after is not None):
-            self.strikes()
+            self.moments.append(self._struck)
 
 
-def _seconds(delays: list[float]) -> str:
+def in_words(delays: list[float]) -> str:
     return ", ".join(f"{delay:.2f} s" for delay in delays)
 
 
