@@ -8,7 +8,9 @@ password.
 
 from __future__ import annotations
 
+from contextlib import ContextDecorator
 from enum import IntEnum
+from types import TracebackType
 
 
 class ExitCode(IntEnum):
@@ -71,3 +73,41 @@ class StoppedError(LoaderError):
 
 class WorkerError(LoaderError):
     """Workers cannot be started, or keep dying without a document being at fault."""
+
+
+class HiddenCause(Exception):
+    """Stands for a driver's or library's exception, whose own words may quote a document: tells its type."""
+
+
+class PrivateErrors(ContextDecorator):
+    """Lets errors out only with causes that quote nothing: whoever prints a traceback prints those, too.
+
+    Places stay: each cause is replaced by a :class:`HiddenCause` with the same traceback.
+    """
+
+    def __enter__(self) -> None:
+        """Nothing is needed before."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, LoaderError):
+            _hide_causes(error)
+
+
+def _hide_causes(error: LoaderError) -> None:
+    at: BaseException = error
+    seen: set[int] = set()
+    while id(at) not in seen:
+        seen.add(id(at))
+        cause = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+        if cause is not None and not isinstance(cause, (LoaderError, HiddenCause)):
+            hidden = HiddenCause(f"{type(cause).__module__}.{type(cause).__qualname__}")
+            hidden.__traceback__ = cause.__traceback__
+            hidden.__cause__ = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+            cause = hidden
+        at.__cause__ = cause
+        at.__context__ = None
+        if cause is None:
+            return
+        at = cause

@@ -39,7 +39,12 @@ _DATA_CLASSES: Final = {
     "23": ("constraint_violation", "a constraint refuses the row"),
     # "Program limit exceeded": a value too long for an index, a row too wide for a page.
     "54": ("too_long", "a value is too long for an index, or a row for a page"),
+    # Errors of PL/pgSQL: an ASSERT, a SELECT INTO STRICT.
+    "P0": ("raised_by_trigger", "a trigger refuses the row"),
 }
+# Classes whose messages name objects, settings and files only.  All others, those that a trigger makes up
+# among them, can quote what they like from their first word on.
+_NAMING: Final = frozenset({"08", "0A", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58"})
 _TRANSIENT: Final = {
     "40001": "serialization_failure",
     "40P01": "deadlock",
@@ -128,6 +133,8 @@ def _of_state(state: str, error: psycopg.Error, display: str) -> Fault:
         return _data(state, known, diag)
     # Of a lost connection or a deadlock the primary message says all; it never quotes values.
     said = (diag.message_primary or type(error).__name__).strip()
+    if state[:2] not in _NAMING:
+        said = "an error that is not known here, and whose words could quote a row; the server's log has them"
     if state in _TRANSIENT:
         return Fault(FaultKind.TRANSIENT, _TRANSIENT[state], f"{display}: {said}", state)
     if state in _DISCONNECTED or state[:2] == "08":

@@ -12,7 +12,7 @@ from typing import Any
 from xml_extractor import failpoints
 from xml_extractor.contract import Contract, read_contract
 from xml_extractor.engines.base import Engine
-from xml_extractor.errors import ExitCode, HaltedError, LoaderError, TargetError, UsageError
+from xml_extractor.errors import ExitCode, HaltedError, LoaderError, PrivateErrors, TargetError, UsageError
 from xml_extractor.mapping.protection import salt_fingerprint, salted
 from xml_extractor.mapping.records import Key, Previous
 from xml_extractor.operations import opening
@@ -28,6 +28,7 @@ from xml_extractor.target.hash_salt import SALT_FINGERPRINT
 logger = logging.getLogger(__name__)
 
 
+@PrivateErrors()
 def load(
     source: str,
     target: str | None,
@@ -157,6 +158,8 @@ class RunningLoad:
 
         def record() -> None:
             try:
+                if self._coordinator is not None:
+                    self._handle.record_ranges(self._coordinator.take_finished_ranges())
                 self._handle.finish(state, summary.to_json())
             except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
                 failures.append(error)

@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.logging import RichHandler
 
-from xml_extractor.errors import LoaderError, UsageError
+from xml_extractor.errors import HiddenCause, LoaderError, UsageError
 
 LOGGER: Final = "xml_extractor"
 _FORMAT: Final = "%(asctime)s %(levelname)-7s %(threadName)s %(name)s: %(message)s"
@@ -57,7 +57,7 @@ def private_traceback(error: BaseException) -> str:
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        message = f": {current}" if isinstance(current, LoaderError) else ""
+        message = f": {current}" if isinstance(current, (LoaderError, HiddenCause)) else ""
         frames = "".join(traceback.format_tb(current.__traceback__))
         parts.append(f"Traceback (most recent call last):\n{frames}{type(current).__qualname__}{message}")
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)

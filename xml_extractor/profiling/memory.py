@@ -57,7 +57,11 @@ class MemoryPeak:
 
     def __enter__(self) -> MemoryPeak:
         self._sample()
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # a Ctrl-C while the thread starts: nobody would end it
+            self._finished.set()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

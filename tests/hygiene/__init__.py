@@ -1,0 +1,1 @@
+"""Nothing private is written anywhere, and nothing is left behind."""
