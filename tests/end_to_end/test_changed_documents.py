@@ -376,3 +376,13 @@ def test_killed_while_it_replaces(database_url: str, notes: Notes, tmp_path: Pat
         assert versions[key] == hashed(new if text.startswith("other") else old), "one version, whole"
     notes.load(database_url, on_change="replace")
     as_fresh(database_url, notes)
+
+
+def test_a_report_that_is_gone_on_with_finds_what_it_had_found(database_url: str, notes: Notes) -> None:
+    fill(notes)
+    notes.load(database_url)
+    notes.put({2: note("changed")})
+    assert notes.load(database_url, on_change="report").changed == 1
+    execute(database_url, "UPDATE load_runs SET state = 'stopped', finished_at = NULL WHERE load_id = 2")
+    summary = notes.load(database_url, on_change="report")
+    assert (summary.load_id, summary.changed, summary.exit_code) == (2, 1, 3)

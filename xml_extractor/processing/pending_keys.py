@@ -183,7 +183,13 @@ class PendingKeys:
 
 
 def _scope(options: LoadOptions) -> str:
-    """Name what a run settles: another run need not look at a range again if it would settle it just so."""
+    """Name what a run settles: another run need not look at a range again if it would settle it just so.
+
+    Nothing where changed documents are only reported: no ledger keeps which they are, so that each run has to
+    find them all.
+    """
+    if options.on_change is OnChange.REPORT:
+        return ""
     return json.dumps(
         {
             "start": options.app_id_start,
