@@ -292,7 +292,8 @@ def _write_rules(connection: psycopg.Connection[Any], file: str, text: str) -> N
     ("way", "outcome"),
     [
         ("url", "right"), ("url", "wrong"), ("url", "unreachable"), ("url", "no database"),
-        ("url", "bad url"), ("environment", "right"), ("environment", "wrong"), ("file", "right"), ("file", "wrong"),
+        ("url", "bad url"), ("environment", "right"), ("environment", "wrong"), ("file", "right"),
+        ("file", "wrong"),
     ],
 )  # fmt: skip
 def test_passwords(way: str, outcome: str, desk: Desk, source_url: str, with_password: str) -> None:

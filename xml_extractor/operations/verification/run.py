@@ -16,6 +16,7 @@ from xml_extractor.contract import Contract
 from xml_extractor.contract.plan import Table
 from xml_extractor.engines.base import Engine
 from xml_extractor.errors import LoaderError, UsageError
+from xml_extractor.mapping.protection import salt_fingerprint, salted
 from xml_extractor.mapping.records import State
 from xml_extractor.operations import opening
 from xml_extractor.operations.bookkeeping import Bookkeeping
@@ -32,6 +33,7 @@ from xml_extractor.operations.verification.workers import LocalCounter, TableSum
 from xml_extractor.settings import ExecutorChoice, LoadOptions
 from xml_extractor.target import runs
 from xml_extractor.target.content_digest import BucketSums
+from xml_extractor.target.hash_salt import SALT_FINGERPRINT, refuse_other_salt
 
 MOST_DIFFERENCES: Final = 100_000
 """Documents whose values are told one by one by default.  What is beyond is counted: each further hundred
@@ -110,10 +112,12 @@ def verify(
     Raises:
         SourceError, TargetError: one of them failed.
         StoppedError: it was stopped.
-        UsageError: nothing was loaded, or a file cannot be used.
+        UsageError: nothing was loaded, or a file cannot be used; or the contract hashes columns, and the
+            salt is missing or another one.
     """
     options, how = options or LoadOptions(), how or VerifyOptions()
     started = time.monotonic()
+    plan = salted(contract.plan)
     with Bookkeeping(target, options) as bookkeeping:
         known = bookkeeping.ask(runs.read_runs)
     source_engine = opening.source_engine(source, options)
@@ -121,7 +125,7 @@ def verify(
     subject = Subject(
         source=source_engine,
         target=opening.target_engine(target, options),
-        plan=contract.plan,
+        plan=plan,
         source_name=source_name(options, contract, source_engine),
         retry_seconds=options.retry_seconds,
     )
@@ -132,11 +136,16 @@ def verify(
             f"{subject.target.display} knows no load of contract {contract.plan.contract} from source "
             f"{subject.source_name!r}{hint}"
         )
+    if plan.hashes:
+        own = [run for run in known if subject.is_own(run)]
+        salt = {SALT_FINGERPRINT: salt_fingerprint(plan)}
+        with Bookkeeping(target, options) as bookkeeping:
+            bookkeeping.ask(lambda session: refuse_other_salt(session, own, salt))
     connections = Connections(subject)
     running = RunningVerification(connections)
     identity = {
         "contract": contract.plan.contract,
-        "plan": contract.plan.digest,
+        "plan": plan.digest,
         "source_name": subject.source_name,
         "target": subject.target.display,
         "deep": how.deep,
