@@ -249,7 +249,7 @@ def test_the_program_halts_with_six_shows_no_value_and_says_halted(
 
 # ------------------------------------------------------------------------------- the circuit breaker
 
-NIGHT = {"drift_sample": 0, "batch_size": 50, "queue_size": 100, "workers": 2}
+NIGHT: dict[str, Any] = {"drift_sample": 0, "batch_size": 50, "queue_size": 100, "workers": 2}
 
 
 @pytest.mark.parametrize("executor", ["serial", "thread", "process"])

@@ -28,15 +28,15 @@ class Source:
 
     def last_key(self, start: Key | None, end: Key | None) -> Key | None:
         self.questions += 1
-        inside = bisect.bisect_right(self.keys, end) if end is not None else len(self.keys)  # type: ignore[type-var]
+        inside = bisect.bisect_right(self.keys, end) if end is not None else len(self.keys)
         last = self.keys[inside - 1] if inside else None
-        return last if last is None or start is None or last >= start else None  # type: ignore[operator]
+        return last if last is None or start is None or last >= start else None
 
     def keys_after(self, after: Key, end: Key | None, limit: int) -> list[Key]:
         self.questions += 1
-        start = bisect.bisect_right(self.keys, after)  # type: ignore[type-var]
+        start = bisect.bisect_right(self.keys, after)
         found = self.keys[start : start + limit]
-        return [key for key in found if end is None or key <= end]  # type: ignore[operator]
+        return [key for key in found if end is None or key <= end]
 
     def lookup(self, keys: Sequence[Key]) -> dict[Key, Any]:
         class Entry:
@@ -54,7 +54,7 @@ def sampled(
     wanted: int = 200,
     previous: Any = None,
     **options: Any,
-) -> list[Key]:
+) -> list[Any]:
     sample = PendingSample(
         cast(SourceReader, source), cast(LoadHandle, source), LoadOptions(**options), "mine", PipelineState()
     )
@@ -90,16 +90,16 @@ def test_what_the_ledger_knows_is_left_out() -> None:
     found = sampled(source, 500)
     assert len(found) == 200
     assert not source.known.keys() & set(found)
-    assert max(found) > 9_000  # type: ignore[type-var]
+    assert max(found) > 9_000
 
 
 def test_documents_to_be_reloaded_are_pending_too() -> None:
     source = Source(range(10_000), {key: "other" if key % 2 else "mine" for key in range(10_000)})
     previous = {key: Previous(State.LOADED, 1, "other") for key in range(1, 500, 2)}
     found = sampled(source, 500, previous=previous, on_plan_change="reload")
-    assert all(source.known[key] == "other" for key in found if key >= 500)  # type: ignore[operator]
-    assert max(found) > 9_000  # type: ignore[type-var]
-    assert sampled(Source(range(10_000), dict.fromkeys(range(2000, 10000), "other")), 2_000)[-1] < 2_000  # type: ignore[operator]
+    assert all(source.known[key] == "other" for key in found if key >= 500)
+    assert max(found) > 9_000
+    assert sampled(Source(range(10_000), dict.fromkeys(range(2000, 10000), "other")), 2_000)[-1] < 2_000
 
 
 def test_known_documents_that_are_only_looked_at_are_not_sampled() -> None:
@@ -107,7 +107,7 @@ def test_known_documents_that_are_only_looked_at_are_not_sampled() -> None:
     looks = {key: Previous(State.LOADED, 1, "mine", renewal=Renewal.REPLACE) for key in range(9_000)}
     found = sampled(source, 2_000, previous=looks)
     assert found
-    assert min(found) >= 9_000  # type: ignore[type-var]
+    assert min(found) >= 9_000
 
 
 def test_gaps_are_topped_up_from_the_first_documents() -> None:
@@ -128,10 +128,10 @@ def test_where_all_are_known_the_sample_is_evenly_spread_and_nobody_is_asked() -
 
 def test_the_range_of_keys_and_a_limit_are_kept() -> None:
     source = Source(range(100_000))
-    assert max(sampled(source, 2_000, app_id_end=50_000)) <= 50_000  # type: ignore[type-var]
+    assert max(sampled(source, 2_000, app_id_end=50_000)) <= 50_000
     limited = sampled(source, 2_000, limit=3_000)
     assert len(limited) == 200
-    assert max(limited) < 2_000  # type: ignore[type-var]
+    assert max(limited) < 2_000
 
 
 def test_keys_of_two_kinds_are_sampled_from_the_first() -> None:
