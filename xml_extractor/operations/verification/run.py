@@ -141,6 +141,11 @@ def verify(
         salt = {SALT_FINGERPRINT: salt_fingerprint(plan)}
         with Bookkeeping(target, options) as bookkeeping:
             bookkeeping.ask(lambda session: refuse_other_salt(session, own, salt))
+    if how.deep:
+        own = [run for run in known if subject.is_own(run)]
+        fingerprint = {SALT_FINGERPRINT: salt_fingerprint(contract.plan)}
+        with Bookkeeping(target, options) as bookkeeping:
+            bookkeeping.ask(lambda session: refuse_other_salt(session, own, fingerprint))
     connections = Connections(subject)
     running = RunningVerification(connections)
     identity = {
