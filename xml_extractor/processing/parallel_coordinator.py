@@ -187,7 +187,7 @@ class ParallelCoordinator:
         if failure is not None:
             raise failure
         summary = self.summary()
-        summary.check()
+        summary.check(complete=not self._state.stopping.is_set())
         if self._breaker.tripped:
             raise self._breaker.error(*self._counts.refusals())
         return summary

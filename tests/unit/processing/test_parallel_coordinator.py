@@ -18,7 +18,9 @@ from xml_extractor.engines.base import Engine
 from xml_extractor.errors import SourceError, TargetError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, State
 from xml_extractor.processing.executor_choice import ExecutorChoice
+from xml_extractor.processing.insert_queue import InsertQueue
 from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
+from xml_extractor.profiling.summary import SumsDifferError
 from xml_extractor.settings import LoadOptions
 from xml_extractor.target.base import BatchResult, BatchWriter, LedgerEntry, LoadHandle, RunState, Target
 from xml_extractor.target.files import count_batch
@@ -180,6 +182,18 @@ def test_everything_arrives_once(executor: str, source: Engine, plan: Plan) -> N
     assert abs(sum(summary.clocks.shares().values()) - 1) < 1e-9
     assert target.closed_writers == 1
     assert no_pipeline_thread_is_left()
+
+
+def test_a_document_that_gets_lost_on_the_way_ends_the_run_with_an_error(
+    source: Engine, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 3: nobody may be told that a load is finished which is not."""
+    take_batch = InsertQueue.take_batch
+    monkeypatch.setattr(InsertQueue, "take_batch", lambda *given: (take_batch(*given) or [None])[1:] or None)
+    target = MemoryTarget()
+    with pytest.raises(SumsDifferError, match="2,000 documents were read, but .* unfinished") as caught:
+        coordinator(source, plan, target).run()
+    assert caught.value.exit_code == 1
 
 
 @EXECUTORS

@@ -73,6 +73,12 @@ def test_sums_that_hold() -> None:
     summary(documents=DocumentCounts(read=5, loaded=2, unfinished=3)).check()
 
 
+def test_a_run_that_nobody_stopped_leaves_nothing_unfinished() -> None:
+    summary(documents=DocumentCounts(read=5, loaded=5)).check(complete=True)
+    with pytest.raises(SumsDifferError, match="5 documents were read, but .* unfinished 3 = 5"):
+        summary(documents=DocumentCounts(read=5, loaded=2, unfinished=3)).check(complete=True)
+
+
 @pytest.mark.parametrize("name", ["read", "loaded", "already_loaded", "quarantined", "skipped", "unfinished"])
 def test_a_document_that_is_not_accounted_for_is_told_with_both_numbers(name: str) -> None:
     wrong = replace(COUNTS, **{name: getattr(COUNTS, name) + 1})
