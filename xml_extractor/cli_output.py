@@ -43,7 +43,7 @@ class Output:
     def error(self, text: str) -> None:
         """Say why the command failed."""
         if self.err.is_terminal:
-            self.err.print(Text("error: ", style="bold red") + Text(text, style="default"), soft_wrap=True)
+            self.err.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
         else:
             self.err.file.write(f"error: {text}\n")
             self.err.file.flush()

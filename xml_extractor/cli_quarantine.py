@@ -174,7 +174,8 @@ def list_(arguments: argparse.Namespace, settings: Settings, output: Output) -> 
             output.line(f"… and {total - len(documents):,} more (--first {total})")
     else:
         _show_groups(output, groups[: arguments.first])
-        output.line()
+        if not output.out.is_terminal:
+            output.line()
         if len(groups) > arguments.first:
             output.line(f"… and {len(groups) - arguments.first:,} more reasons (--first {len(groups)})")
         output.line(f"{_documents(total)} in quarantine; --code REASON or --each lists them singly.")
@@ -197,6 +198,7 @@ def _show_groups(output: Output, groups: list[QuarantineGroup]) -> None:
                 )
                 for group in groups
             ],
+            apart=True,
         )
         return
     output.table(
@@ -244,14 +246,22 @@ def _why(refused: QuarantinedDocument | QuarantineGroup) -> str:
 
 
 def _rich_rows(
-    output: Output, columns: tuple[str, ...], rows: Iterable[tuple[str | tuple[str, str], ...]]
+    output: Output,
+    columns: tuple[str, ...],
+    rows: Iterable[tuple[str | tuple[str, str], ...]],
+    *,
+    apart: bool = False,
 ) -> None:
-    """Print a table for terminals, whose cells may have a second, fainter line."""
+    """Print a table for terminals, whose cells may have a second, fainter line.
+
+    Args:
+        apart: leave a line between two rows.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, leading=1 if apart else 0)
     for column in columns:
         stays = column in ("documents", "reason", "first (UTC)", "since (UTC)")
         table.add_column(

@@ -341,6 +341,6 @@ def test_the_program_halted_by_the_breaker_says_what_to_do(
     )  # fmt: skip
     assert program.wait() == 6, program.errors
     assert "Halted after" in program.output
-    for words in ("--max-quarantined allows 5%", "not_convertible", "quarantine replay", "same command"):
+    for words in ("--max-quarantined allows 5%", "not_convertible", "quarantine replay", "run the same"):
         assert words in program.errors
     assert SECRET not in program.output + program.errors

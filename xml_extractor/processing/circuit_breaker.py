@@ -59,14 +59,14 @@ class CircuitBreaker:
             f"halted: {quarantined:,} of the {settled:,} documents that this run settled went to",
             f"quarantine, and --max-quarantined allows {self._limit}. What was in flight is committed.",
             "",
-            "Reasons:",
             *(
                 f"  {number:>9,}  {code}"
                 for code, number in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
             ),
             "",
-            "`quarantine list` shows them by reason. Mend the contract or the documents, load",
-            "those in quarantine with `quarantine replay`, and run the same command again for",
-            "the rest. If so many are to be expected, allow more with --max-quarantined.",
+            "`quarantine list` shows them by reason and place. Mend the contract or the",
+            "documents, load those in quarantine with `quarantine replay`, and run the same",
+            "command again for the rest. If so many are to be expected, allow more with",
+            "--max-quarantined.",
         ]
         return HaltedError("\n".join(lines))

@@ -20,6 +20,7 @@ MAX_LINES: Final = 10
 """Entries shown of each kind; the rest is counted."""
 
 _KEY_WIDTH: Final = 24
+_LEAD: Final = "error: "  # what an error begins with where it is shown
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class DriftReport:
     def text(self) -> str:
         """Return the report as text of several lines, to be shown as an error."""
         headline = f"{self.headline()}. No document was loaded."
-        lines = [*textwrap.wrap(headline, WIDTH - len("error: ")), ""]
+        lines = ["\n".join(textwrap.wrap(_LEAD + headline, WIDTH)).removeprefix(_LEAD), ""]
         lines += _section("Why they would be refused", self._refusal_lines())
         roots = [
             _counted(number, self.sampled, f"{name} (the contract expects {self._expected_roots()})")

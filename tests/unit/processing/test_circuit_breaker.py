@@ -46,6 +46,6 @@ def test_the_error_counts_reasons_and_says_what_to_do() -> None:
     assert "1,203 of the 1,500 documents" in text
     assert "--max-quarantined allows 10." in text
     assert text.index("1,200  too_long") < text.index("3  not_convertible")
-    for word in ("quarantine list", "quarantine replay", "same command", "--max-quarantined"):
+    for word in ("quarantine list", "quarantine replay", "run the same", "--max-quarantined"):
         assert word in text
     assert max(map(len, text.splitlines())) <= 80
