@@ -119,6 +119,7 @@ def _attempt(
     folder.mkdir()
     arguments = [*_arguments(case, place, place.program_target, documents), *attempt.arguments]
     run = Run(place, documents, folder, arguments, {MARK: uuid.uuid4().hex}, place.committed())
+    loaded = place.committed("loaded")
     for fault in attempt.faults:
         fault.arm(run)
     run.programs = [Program(*arguments, folder=folder, extra=run.extra) for _ in range(run.loaders)]
@@ -130,6 +131,7 @@ def _attempt(
         thread.join(RUN_SECONDS)
     for fault in attempt.faults:
         fault.settle(run)
+    _compare_figures(run.programs, place.committed("loaded") - loaded, outcome)
     if place.proxy is not None:
         place.proxy.restore()
     outcome.wrong += run.troubles
@@ -162,11 +164,21 @@ def _await(program: Program, outcome: Outcome, *, may_fail: bool = False) -> Non
         outcome.wrong.append(f"a traceback: {program.errors[-1500:]}")
 
 
+def _compare_figures(programs: list[Program], loaded: int, outcome: Outcome) -> None:
+    """What programs that came to their end say that they loaded is what the ledger has more."""
+    if any(program.process.returncode not in (0, 3) for program in programs):
+        return
+    said = sum(program.summary()["documents"]["loaded"] for program in programs)
+    if said != loaded:
+        outcome.wrong.append(f"the summary says that {said} were loaded, the ledger has {loaded} more")
+
+
 def _end(case: Case, place: Place, documents: Documents, folder: Path, outcome: Outcome) -> None:
     """Run the program until it has nothing left to do, undisturbed."""
     mark = uuid.uuid4().hex
     arguments = _arguments(case, place, place.target, documents)
     for _ in range(ENDING_RUNS):
+        loaded = place.committed("loaded")
         program = Program(*arguments, folder=folder, extra={MARK: mark})
         _await(program, outcome)
         if outcome.hangs:
@@ -175,6 +187,7 @@ def _end(case: Case, place: Place, documents: Documents, folder: Path, outcome: 
         if code not in (0, 3):
             outcome.wrong.append(f"undisturbed, it ends with {code}: {program.errors[-1500:]}")
             return
+        _compare_figures([program], place.committed("loaded") - loaded, outcome)
         counts = program.summary()["documents"]
         if not counts["unfinished"]:
             break

@@ -40,10 +40,12 @@ class Place:
     mssql: MssqlServer | None = None
     disk: SmallDisk | None = None
 
-    def committed(self) -> int:
+    def committed(self, state: str = "%") -> int:
         """Ledger rows so far; 0 while there is no ledger yet, or nobody to answer."""
         with contextlib.suppress(Exception):
-            return int(query(self.target, "SELECT COUNT(*) FROM load_ledger")[0][0])
+            return int(
+                query(self.target, f"SELECT COUNT(*) FROM load_ledger WHERE state LIKE '{state}'")[0][0]
+            )
         return 0
 
 

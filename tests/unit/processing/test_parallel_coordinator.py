@@ -191,7 +191,7 @@ def test_a_document_that_gets_lost_on_the_way_ends_the_run_with_an_error(
     take_batch = InsertQueue.take_batch
     monkeypatch.setattr(InsertQueue, "take_batch", lambda *given: (take_batch(*given) or [None])[1:] or None)
     target = MemoryTarget()
-    with pytest.raises(SumsDifferError, match="2,000 documents were read, but .* unfinished") as caught:
+    with pytest.raises(SumsDifferError, match=r"2,000 documents were read, but .* unfinished") as caught:
         coordinator(source, plan, target).run()
     assert caught.value.exit_code == 1
 
