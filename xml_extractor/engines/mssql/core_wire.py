@@ -11,15 +11,13 @@ It takes no parameters; they are written into the statement as literals.
 from __future__ import annotations
 
 import contextlib
-import datetime
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from xml_extractor.engines.mssql.connection import ConnectionSettings
 from xml_extractor.engines.mssql.errors import CoreFailure
 from xml_extractor.engines.mssql.literals import bound
-from xml_extractor.engines.mssql.wires import OpenRows, Wire, fraction
+from xml_extractor.engines.mssql.wires import CANONICAL, OpenRows, Wire, canonical
 
 T = TypeVar("T")
 
@@ -231,7 +229,7 @@ _DISCARDED: Final = 10_000
 
 def _canonical_rows(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     # Every row is looked at: where the first one holds NULL, the next may hold what is not canonical.
-    return [row if _CANONICAL.issuperset(map(type, row)) else tuple(map(_canonical, row)) for row in rows]
+    return [row if CANONICAL.issuperset(map(type, row)) else tuple(map(canonical, row)) for row in rows]
 
 
 def _guarded(call: Callable[[], T]) -> T:
@@ -244,20 +242,3 @@ def _guarded(call: Callable[[], T]) -> T:
         if type(error).__name__ == "PanicException":
             raise CoreFailure("mssql_py_core failed inside") from error
         raise
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, datetime.datetime):
-        text = f"{value:%Y-%m-%d %H:%M:%S}".rjust(19, "0") + fraction(value.microsecond * 1000)
-        return text if value.tzinfo is None else text + f"{value:%z}"[:3] + ":" + f"{value:%z}"[3:5]
-    if isinstance(value, datetime.date):
-        return value.isoformat()
-    if isinstance(value, datetime.time):
-        return f"{value:%H:%M:%S}" + fraction(value.microsecond * 1000)
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    return value
-
-
-_CANONICAL: Final = frozenset({int, str, bytes, float, bool, type(None)})
-"""Types of values that are canonical as they come; others are looked at one by one."""

@@ -52,6 +52,13 @@ class DbapiWire(Wire):
     def _break_off(self, cursor: Any) -> None:
         """Cancel what runs on a cursor."""
 
+    def _cursor(self) -> Any:
+        """Return a new cursor."""
+        return self._connection.cursor()
+
+    def _complete(self, error: Exception, cursor: Any) -> None:
+        """Give an error what the driver knows of it and does not tell."""
+
     # ---- the interface
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -71,7 +78,7 @@ class DbapiWire(Wire):
         """Run one SELECT on a cursor of its own and return its rows unread."""
         self.round_trips += 1
         sql, parameters = with_nulls(sql, parameters)
-        cursor = self._connection.cursor()
+        cursor = self._cursor()
         try:
             with self._cancellable(cursor):
                 self._start(cursor, sql, parameters)
@@ -98,7 +105,7 @@ class DbapiWire(Wire):
         if not given:
             return
         self.round_trips += 1
-        with contextlib.closing(self._connection.cursor()) as cursor:
+        with contextlib.closing(self._cursor()) as cursor:
             self._as_arrays(cursor)
             cursor.setinputsizes(list(sizes))
             with self._cancellable(cursor):
@@ -130,7 +137,7 @@ class DbapiWire(Wire):
         # Drivers know a prepared statement again by its text; pyodbc by the very object.
         text, cursor = self._kept.pop(sql, (sql, None))
         if cursor is None:
-            cursor = self._connection.cursor()
+            cursor = self._cursor()
         try:
             with self._cancellable(cursor):
                 self._start(cursor, text, parameters, sizes)
@@ -160,6 +167,9 @@ class DbapiWire(Wire):
         self._running = cursor
         try:
             yield
+        except Exception as error:
+            self._complete(error, cursor)
+            raise
         finally:
             with self._gate:
                 self._running = None

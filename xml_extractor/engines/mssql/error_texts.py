@@ -1,8 +1,8 @@
 """What an error's words tell where its number does not: which error it is, and which table it names.
 
-mssql-python does not pass the server's number on; the network's and the driver's own errors have none; a
-server that only speaks SQL Server's protocol may give one number for all.  Every pattern for the server's
-words fits from their start and stops before the first value that they can quote.
+mssql-python by itself does not pass the server's number on; the network's and the driver's own errors have
+none; a server that only speaks SQL Server's protocol may give one number for all.  Every pattern for the
+server's words fits from their start and stops before the first value that they can quote.
 """
 
 from __future__ import annotations

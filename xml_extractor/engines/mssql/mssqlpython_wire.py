@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from xml_extractor.engines.mssql import drivers
 from xml_extractor.engines.mssql.connection import ConnectionSettings, odbc_string
 from xml_extractor.engines.mssql.dbapi_wire import DbapiWire
+from xml_extractor.engines.mssql.native_errors import keep_diagnostics
 from xml_extractor.engines.mssql.wires import canonical
 
 
@@ -51,6 +52,30 @@ class MssqlPythonWire(DbapiWire):
             raise
         return wire
 
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self._records: list[tuple[str, str]] = []
+        """What the driver beneath says of an error whose statement is given up before anyone can ask."""
+
+    def _cursor(self) -> Any:
+        cursor = super()._cursor()
+        reset: Callable[[], None] | None = getattr(cursor, "_reset_cursor", None)
+        if reset is not None:
+            give_up = reset
+
+            def keep_and_reset() -> None:
+                # Cursor.execute does so when the server refuses; the numbers go with the statement.
+                self._records = _diagnostics(cursor)
+                give_up()
+
+            cursor._reset_cursor = keep_and_reset
+        return cursor
+
+    def _complete(self, error: Exception, cursor: Any) -> None:
+        records, self._records = self._records or _diagnostics(cursor), []
+        if records:
+            keep_diagnostics(error, records)
+
     def _bind(self, values: Sequence[Any]) -> Sequence[Any]:
         return values
 
@@ -73,3 +98,18 @@ class MssqlPythonWire(DbapiWire):
     def _break_off(self, cursor: Any) -> None:
         # Not part of the driver's documented interface; where it is gone, the time limits have to do.
         cursor.hstmt._cancel()
+
+
+def _diagnostics(cursor: Any) -> list[tuple[str, str]]:
+    """Return the records of the last error on a cursor's statement, with the server's numbers.
+
+    Not part of the driver's documented interface: where it is gone, or the driver raised the error itself,
+    there are none, and errors are told by their words.
+    """
+    with contextlib.suppress(Exception):
+        bindings: Any = importlib.import_module("mssql_python.ddbc_bindings")
+        if cursor.hstmt is not None:
+            return [
+                (str(state), str(text)) for state, text in bindings.DDBCSQLGetAllDiagRecords(cursor.hstmt)
+            ]
+    return []

@@ -20,9 +20,9 @@ from xml_extractor.contract.types import Family, SqlType
 from xml_extractor.engines.encoding import LONG_TEXT, written_columns
 from xml_extractor.engines.mssql.encoders import Unstorable, storable
 from xml_extractor.engines.mssql.error_texts import ROW_NOT_TAKEN, TRANSACTION_GONE
+from xml_extractor.engines.mssql.given import from_parameter
 from xml_extractor.engines.mssql.insert_paths import RowWriter
 from xml_extractor.engines.mssql.names import quote_identifier, quote_table
-from xml_extractor.engines.mssql.types import column_type, from_json, json_type
 from xml_extractor.engines.mssql.wires import MOST_BYTES, MOST_CHARACTERS, Size, Wire
 
 MOST_PARAMETERS: Final = 2_000
@@ -203,7 +203,7 @@ class _ParameterWriter(RowWriter, ABC):
             names = ", ".join(quote_identifier(column.name) for column in columns)
             target = self._targets[table.name] = _Target(
                 f"INSERT INTO {quote_table(table.name, self._schema)} ({names})",
-                ", ".join(_value(column.type) for column in columns),
+                ", ".join(from_parameter(column.type) for column in columns),
                 tuple(_Parameter.of(column.type) for column in columns),
             )
         return target
@@ -239,13 +239,6 @@ class ValuesWriter(_ParameterWriter):
             chunk = rows[first : first + step]
             flat = [value for row in chunk for value in row]
             wire.execute_many(target.sql(len(chunk)), [flat], sizes=sizes * len(chunk))
-
-
-def _value(kind: SqlType) -> str:
-    """The expression that makes a column's value of its parameter."""
-    if kind.family is Family.BINARY:
-        return f"CAST(? AS {column_type(kind)})"
-    return from_json(kind, f"CAST(? AS {json_type(kind)})")
 
 
 def _declared(parameters: Sequence[_Parameter]) -> list[Size]:

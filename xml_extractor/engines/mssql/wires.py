@@ -144,7 +144,7 @@ def declared(value: Any) -> Size:
     """The type that a parameter is declared with: by the kind of its value, not by its length.
 
     Args:
-        value: as :func:`plain` gives it.
+        value: as :func:`plain` gives it; no NULL, which stands in the statement itself.
 
     Raises:
         TypeError: the value is of no type that a parameter may have.
@@ -152,8 +152,6 @@ def declared(value: Any) -> Size:
     if isinstance(value, str):
         long = len(value) > MOST_CHARACTERS or utf16_length(value) > MOST_CHARACTERS
         return (_WVARCHAR, 0 if long else MOST_CHARACTERS, 0)
-    if value is None:
-        return (_VARBINARY, MOST_BYTES, 0)
     if isinstance(value, bool):
         return (_BIT, 1, 0)
     if isinstance(value, int):
@@ -173,7 +171,7 @@ def declared(value: Any) -> Size:
 
 def canonical(value: Any) -> Any:
     """A value that a driver gave as Python's own type, as the canonical text; all else as it is."""
-    if value.__class__ in _CANONICAL:
+    if value.__class__ in CANONICAL:
         return value
     if isinstance(value, datetime.datetime):
         text = f"{_day(value)} {_clock(value)}"
@@ -199,4 +197,5 @@ def _clock(value: datetime.datetime | datetime.time) -> str:
     return text + fraction(value.microsecond * 1000)
 
 
-_CANONICAL: Final = frozenset({int, str, bytes, float, bool, type(None), Decimal})
+CANONICAL: Final = frozenset({int, str, bytes, float, bool, type(None), Decimal})
+"""Types of values that are canonical as a driver gives them."""

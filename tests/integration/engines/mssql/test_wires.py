@@ -21,6 +21,7 @@ from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import EngineOptions, FaultKind, TimeLimits
 from xml_extractor.engines.mssql.connection import from_url
 from xml_extractor.engines.mssql.mssqlpython_wire import MssqlPythonWire
+from xml_extractor.engines.mssql.native_errors import native_errors
 from xml_extractor.engines.mssql.pyodbc_wire import PyodbcWire
 from xml_extractor.engines.mssql.wires import Wire
 
@@ -135,6 +136,20 @@ def test_reading_a_long_text_takes_time_in_proportion(wire: Wire) -> None:
 
     # Ten times the text: ten times the time, and a hundred times where every piece copied all before it.
     assert seconds(20) < 45 * max(seconds(2), 0.005)
+
+
+def test_errors_come_with_the_servers_numbers(wire: Wire) -> None:
+    wire.execute("CREATE TABLE t (a int NOT NULL PRIMARY KEY)")
+    wire.execute("INSERT INTO t VALUES (?)", (1,))
+
+    def numbers(sql: str, parameters: tuple[Any, ...] = ()) -> list[int | None]:
+        with pytest.raises(Exception) as caught:  # each driver has classes of its own
+            wire.query(sql, parameters)
+        return [record.number for record in native_errors(caught.value)]
+
+    assert 2627 in numbers("INSERT INTO t VALUES (?)", (1,))
+    assert 515 in numbers("INSERT INTO t VALUES (?)", (None,))
+    assert 50123 in numbers("SELECT 1; THROW 50123, 'our own words', 1")
 
 
 def test_a_batch_is_run_to_its_end(wire: Wire) -> None:

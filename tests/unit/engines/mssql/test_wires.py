@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import struct
+import sys
+import types
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from xml_extractor.engines.mssql import dbapi_wire, pyodbc_wire
 from xml_extractor.engines.mssql.dbapi_wire import DbapiWire
+from xml_extractor.engines.mssql.mssqlpython_wire import MssqlPythonWire
 from xml_extractor.engines.mssql.pyodbc_wire import PyodbcWire
 from xml_extractor.engines.mssql.wires import canonical, declared, fraction, plain, utf16_length
 
@@ -27,7 +30,6 @@ SQL_BIT, SQL_BIGINT, SQL_DOUBLE, SQL_DECIMAL, SQL_VARBINARY, SQL_WVARCHAR = -7, 
 @pytest.mark.parametrize(
     ("value", "size"),
     [
-        (None, (SQL_VARBINARY, 8000, 0)),
         (True, (SQL_BIT, 1, 0)),
         (7, (SQL_BIGINT, 19, 0)),
         (-(2**63), (SQL_BIGINT, 19, 0)),
@@ -48,9 +50,10 @@ def test_parameters_are_declared_by_kind(value: object, size: tuple[int, int, in
     assert declared(value) == size
 
 
-def test_what_no_parameter_can_be_is_refused() -> None:
-    with pytest.raises(TypeError, match="list"):
-        declared([1])
+@pytest.mark.parametrize("value", [[1], None])
+def test_what_no_parameter_can_be_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match=type(value).__name__):
+        declared(value)
 
 
 def test_integers_beyond_bigint_become_decimals() -> None:
@@ -202,8 +205,8 @@ class FakeCursor:
 
 
 class FakeConnection:
-    def __init__(self) -> None:
-        self.script: list[Any] | None = [[]]
+    def __init__(self, script: list[Any] | None = None) -> None:
+        self.script: list[Any] | None = script or [[]]
         self.log: list[tuple[str, list[Any], Any]] = []
         self.cursors: list[FakeCursor] = []
         self.closed = False
@@ -347,3 +350,54 @@ def test_cancelling_reaches_what_runs_and_nothing_else(wire: DbapiWire, connecti
 def test_closing_never_raises(wire: DbapiWire, connection: FakeConnection) -> None:
     wire.close()
     assert connection.closed
+
+
+# -------------------------------------------------------------------------------- what mssql-python drops
+
+
+class StatementCursor(FakeCursor):
+    """As mssql-python's: a statement that is refused is given up, and its records are gone with it."""
+
+    def __init__(self, connection: FakeConnection) -> None:
+        super().__init__(connection)
+        self.hstmt: list[tuple[str, str]] | None = None
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        self.hstmt = [("[23000] (2627)", f"{SERVER}Violation of PRIMARY KEY constraint")]
+        try:
+            super().execute(sql, parameters)
+        except Exception:
+            self._reset_cursor()
+            raise
+
+    def _reset_cursor(self) -> None:
+        self.hstmt = []
+
+
+SERVER = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]"
+
+
+@pytest.mark.parametrize("script", [[ValueError("refused")], [0, ValueError("refused")]])
+def test_the_servers_numbers_are_kept(monkeypatch: pytest.MonkeyPatch, script: list[Any]) -> None:
+    """Of an error that ``execute`` raises, and of one in a later result."""
+    bindings = types.SimpleNamespace(DDBCSQLGetAllDiagRecords=list, DDBCSQLRowCount=lambda hstmt: 0)
+    monkeypatch.setitem(sys.modules, "mssql_python.ddbc_bindings", bindings)
+    connection = FakeConnection(script)
+    monkeypatch.setattr(connection, "cursor", lambda: StatementCursor(connection))
+    wire = MssqlPythonWire(connection)
+    with pytest.raises(ValueError, match="refused") as caught:
+        wire.execute("INSERT")
+    assert vars(caught.value)["mssql_diagnostics"] == (
+        ("[23000] (2627)", f"{SERVER}Violation of PRIMARY KEY constraint"),
+    )
+    assert wire._records == [], "the next error has records of its own"
+
+
+def test_without_the_drivers_undocumented_functions_errors_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "mssql_python.ddbc_bindings", types.SimpleNamespace())
+    wire = MssqlPythonWire(FakeConnection([ValueError("refused")]))
+    with pytest.raises(ValueError, match="refused") as caught:
+        wire.execute("INSERT")
+    assert not vars(caught.value)
