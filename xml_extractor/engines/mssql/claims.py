@@ -118,7 +118,7 @@ class Claims:
         name = f"present.{self._quoted(key_column)}"
         select = f"SELECT {name}, COUNT_BIG(*) FROM {self._table} AS present"
         found = self._by_keys(select, key_column, keys, f" GROUP BY {name}")
-        return {_canonical(column_of(self._existing, key_column), key): int(number) for key, number in found}
+        return {int(key) if isinstance(key, Decimal) else key: int(number) for key, number in found}
 
     def delete(self, key_column: str, keys: Sequence[Any]) -> int:
         """Delete the rows with these keys; return how many they were."""
