@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "xml-extracto
 
 def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    from xml_extractor import __version__, cli_doctor, cli_quarantine, cli_rollback, cli_verify
+    from xml_extractor import __version__, cli_doctor, cli_quarantine, cli_rollback, cli_status, cli_verify
     from xml_extractor import cli_commands as commands
 
     # production_processor.py is the load command: its usage must not show the word "load".
@@ -132,9 +132,7 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
 
     cli_quarantine.add_commands(group("quarantine", "Look at refused documents and load them again"), command)
 
-    status = command("status", commands.status, "Show loads, documents by state and quarantine by reason")
-    add_setting_flags(status, (*DATABASES, "target_schema", *TIME_LIMITS, *LOG))
-    add_json_flag(status)
+    cli_status.add_flags(command("status", cli_status.status, cli_status.ABOUT))
 
     rollback = command("rollback", cli_rollback.rollback, "Take back what one load wrote, and nothing else")
     cli_rollback.add_rollback_arguments(rollback)

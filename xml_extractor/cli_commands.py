@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from xml_extractor.cli_output import Output
 from xml_extractor.errors import ExitCode, UsageError
-from xml_extractor.mapping.records import State
 from xml_extractor.settings import Databases, Settings, databases, flag
 
 # Operations are imported by the command that needs them: `--help` and `contract check` need no database.
@@ -191,52 +190,4 @@ def contract_schema(_arguments: argparse.Namespace, _settings: Settings, output:
     from xml_extractor.contract import contract_schema as json_schema
 
     output.json(json_schema())
-    return ExitCode.OK
-
-
-# ------------------------------------------------------------------------------------------ status
-
-
-INTERRUPTED: Final = "running, or interrupted"
-"""A load that was killed could not write down that it was."""
-
-
-def status(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:
-    """Show what was loaded."""
-    from xml_extractor.operations.status import read_status
-    from xml_extractor.target.base import RunState
-
-    found = read_status(_databases(settings).target, settings.options())
-    if arguments.json:
-        output.json(found.to_json())
-        return ExitCode.OK
-    output.line(found.target)
-    output.line()
-    output.table(
-        ("load", "state", "contract", "source", "started (UTC)", "loaded", "quarantined", "skipped"),
-        [
-            (
-                str(load.run.load_id),
-                INTERRUPTED if load.run.state is RunState.RUNNING else load.run.state.value,
-                f"{load.run.contract} v{load.run.contract_version}",
-                load.run.source_name,
-                f"{load.run.started_at:%Y-%m-%d %H:%M:%S}",
-                *(f"{load.documents.get(state, 0):,}" for state in State),
-            )
-            for load in found.loads
-        ],
-        right=("load", "loaded", "quarantined", "skipped"),
-    )
-    if any(load.run.state is RunState.RUNNING for load in found.loads):
-        output.line()
-        output.line(f"{INTERRUPTED}: at work now, or killed; the next run of the same command resumes it")
-    output.line()
-    output.line(", ".join(f"{count:,} {state.value}" for state, count in found.documents.items()))
-    if found.quarantine_reasons:
-        output.line()
-        output.table(
-            ("reason", "documents"),
-            [(code, f"{count:,}") for code, count in found.quarantine_reasons.items()],
-            right=("documents",),
-        )
     return ExitCode.OK

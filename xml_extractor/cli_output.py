@@ -65,7 +65,7 @@ class Output:
     ) -> None:
         """Print a table: with rules on a terminal, aligned elsewhere; ``right``: columns of figures."""
         if self.out.is_terminal:
-            table = Table(box=box.SIMPLE_HEAD)
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
             for column in columns:
                 table.add_column(column, justify="right" if column in right else "left", overflow="fold")
             for row in rows:

@@ -1,25 +1,92 @@
-"""What was loaded into a target, from its own bookkeeping."""
+"""What was loaded into a target, from its own bookkeeping, and what is left in the source."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xml_extractor.contract import Contract
+from xml_extractor.engines.base import Session
+from xml_extractor.errors import LoaderError
 from xml_extractor.mapping.records import State
+from xml_extractor.operations import opening
 from xml_extractor.operations.bookkeeping import Bookkeeping
+from xml_extractor.operations.load import source_name
 from xml_extractor.settings import LoadOptions
-from xml_extractor.target import runs
+from xml_extractor.source.reader import SourceReader
+from xml_extractor.target import ranges, runs
 from xml_extractor.target.bookkeeping import QUARANTINE
-from xml_extractor.target.runs import RunStatus
+from xml_extractor.target.ranges import RangeFigures
+from xml_extractor.target.runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStatus:
+    """One load: what the ledger holds of it, how fast it was, and how far it has come."""
+
+    run: Run
+    documents: dict[State, int]
+    documents_per_second: float | None
+    """From the first commit to the last, pauses between two runs included."""
+    ranges: RangeFigures
+    quarantine_reasons: dict[str, int]
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the same command would go on with it."""
+        return self.run.finished_at is None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        run = self.run
+        return {
+            "load_id": run.load_id,
+            "state": run.state.value,
+            "source_name": run.source_name,
+            "contract": run.contract,
+            "contract_version": run.contract_version,
+            "started_at": run.started_at.isoformat(),
+            "finished_at": None if run.finished_at is None else run.finished_at.isoformat(),
+            "documents": {state.value: self.documents.get(state, 0) for state in State},
+            "documents_per_second": _rounded(self.documents_per_second),
+            "ranges": {
+                "finished": self.ranges.finished,
+                "documents": self.ranges.documents,
+                "recent_documents_per_second": _rounded(self.ranges.recent_per_second),
+            },
+            "quarantine_reasons": dict(self.quarantine_reasons),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How many documents of a source are not in the ledger, or why that is not known."""
+
+    contract: str
+    source_name: str
+    documents: int | None
+    """Source rows less ledger rows; not exact where source rows have been deleted since they were loaded."""
+    why_unknown: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "contract": self.contract,
+            "source_name": self.source_name,
+            "documents": self.documents,
+            "why_unknown": self.why_unknown,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """Loads, documents by state, and quarantined documents by reason."""
+    """Loads, documents by state, quarantined documents by reason, and what is left."""
 
     target: str
-    loads: list[RunStatus]
+    loads: list[LoadStatus]
     quarantine_reasons: dict[str, int]
+    left: Left
 
     @property
     def documents(self) -> dict[State, int]:
@@ -32,37 +99,91 @@ class TargetStatus:
             "target": self.target,
             "documents": {state.value: count for state, count in self.documents.items()},
             "quarantine_reasons": dict(self.quarantine_reasons),
-            "loads": [
-                {
-                    "load_id": load.run.load_id,
-                    "state": load.run.state.value,
-                    "source_name": load.run.source_name,
-                    "contract": load.run.contract,
-                    "contract_version": load.run.contract_version,
-                    "started_at": load.run.started_at.isoformat(),
-                    "finished_at": None if load.run.finished_at is None else load.run.finished_at.isoformat(),
-                    "documents": {state.value: load.documents.get(state, 0) for state in State},
-                }
-                for load in self.loads
-            ],
+            "left": self.left.to_json(),
+            "loads": [load.to_json() for load in self.loads],
         }
 
 
-def read_status(target: str, options: LoadOptions | None = None) -> TargetStatus:
+def read_status(
+    target: str,
+    options: LoadOptions | None = None,
+    *,
+    source: str | None = None,
+    contract: Contract | None = None,
+) -> TargetStatus:
     """Read the status of the target with this URL.
+
+    Args:
+        source: URL of the database that holds the documents; None = what is left is not asked for.
+        contract: by which the source's table and name are known.
 
     Raises:
         TargetError: it cannot be reached.
         UsageError: nothing was loaded into it yet.
     """
+    options = options or LoadOptions()
     with Bookkeeping(target, options) as bookkeeping:
-        loads = bookkeeping.ask(runs.status)
-        reasons = bookkeeping.ask(
-            lambda session: session.query(
-                f"SELECT code, COUNT(*) FROM {session.table(QUARANTINE)} "
-                "GROUP BY code ORDER BY COUNT(*) DESC, code"
-            )
-        )
+        loads = bookkeeping.ask(_loads)
         return TargetStatus(
-            bookkeeping.engine.display, loads, {str(code): int(count) for code, count in reasons}
+            bookkeeping.engine.display,
+            loads,
+            _sum_of_reasons(loads),
+            _left(loads, source, contract, options),
         )
+
+
+def _loads(session: Session) -> list[LoadStatus]:
+    by_reason = session.query(
+        f"SELECT load_id, code, COUNT(*) FROM {session.table(QUARANTINE)} GROUP BY load_id, code"
+    )
+    reasons: dict[int, dict[str, int]] = {}
+    for load_id, code, number in sorted(by_reason, key=lambda row: (-int(row[2]), str(row[1]))):
+        reasons.setdefault(int(load_id), {})[str(code)] = int(number)
+    return [
+        LoadStatus(
+            load.run,
+            load.documents,
+            load.documents_per_second,
+            ranges.figures(session, load.run.load_id),
+            reasons.get(load.run.load_id, {}),
+        )
+        for load in runs.status(session)
+    ]
+
+
+def _sum_of_reasons(loads: Sequence[LoadStatus]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for load in loads:
+        for code, number in load.quarantine_reasons.items():
+            total[code] = total.get(code, 0) + number
+    return dict(sorted(total.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _left(
+    loads: Sequence[LoadStatus], source: str | None, contract: Contract | None, options: LoadOptions
+) -> Left:
+    if source is None or contract is None:
+        return Left("", "", None, "no source was named (--source, --contract)")
+    engine = opening.source_engine(source, options)
+    plan = contract.plan
+    name = source_name(options, contract, engine)
+    known = [load for load in loads if (load.run.contract, load.run.source_name) == (plan.contract, name)]
+    if not known:
+        return Left(
+            plan.contract, name, None,
+            f"no load of contract {plan.contract} from {name} is known here (--contract, --source-name)",
+        )  # fmt: skip
+    reader = SourceReader(engine, plan.source, retry_seconds=0)
+    try:
+        reader.open()
+        rows = reader.count()
+    except LoaderError as error:
+        return Left(plan.contract, name, None, f"the source cannot be reached: {error}")
+    finally:
+        reader.close()
+    settled = sum(sum(load.documents.values()) for load in known)
+    return Left(plan.contract, name, max(0, rows - settled))
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 1)

@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from xml_extractor.engines.base import Session
@@ -13,6 +15,7 @@ from xml_extractor.mapping.records import DocumentRecord, Key, Stage, State
 from xml_extractor.target.base import LedgerEntry, RefusedVersion
 from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE, RUNS
 from xml_extractor.target.ranges import ledger_mark
+from xml_extractor.target.timestamps import from_database
 
 DIGEST_BYTES: Final = 16
 """128 bits: among a billion documents two share a digest with a probability below 2e-21."""
@@ -161,15 +164,29 @@ def _hash(value: Any) -> bytes | None:
     return None if value is None else bytes(value)
 
 
-def state_counts(session: Session) -> dict[int, dict[State, int]]:
-    """Return the number of documents in each state, by load id."""
-    counts: dict[int, dict[State, int]] = {}
+@dataclass(slots=True)
+class LoadFigures:
+    """What the ledger holds of one load."""
+
+    documents: dict[State, int] = field(default_factory=dict)
+    first_commit: datetime | None = None  # UTC
+    last_commit: datetime | None = None
+
+
+def load_figures(session: Session) -> dict[int, LoadFigures]:
+    """Return what the ledger holds of each load, by its id."""
+    figures: dict[int, LoadFigures] = {}
     rows = session.query(
-        f"SELECT load_id, state, COUNT(*) FROM {session.table(LEDGER)} GROUP BY load_id, state"
+        "SELECT load_id, state, COUNT(*), MIN(committed_at), MAX(committed_at) "
+        f"FROM {session.table(LEDGER)} GROUP BY load_id, state"
     )
-    for load_id, state, number in rows:
-        counts.setdefault(int(load_id), {})[State(state)] = int(number)
-    return counts
+    for load_id, state, number, earliest, latest in rows:
+        load = figures.setdefault(int(load_id), LoadFigures())
+        load.documents[State(state)] = int(number)
+        first, last = from_database(earliest), from_database(latest)
+        load.first_commit = first if load.first_commit is None else min(first, load.first_commit)
+        load.last_commit = last if load.last_commit is None else max(last, load.last_commit)
+    return figures
 
 
 def has_documents(session: Session, load_ids: Iterable[int]) -> bool:

@@ -28,7 +28,7 @@ import xxhash
 from xml_extractor.engines.base import Session
 from xml_extractor.mapping.records import Key, State
 from xml_extractor.target.bookkeeping import RANGES, RANGES_COLUMNS, RUNS
-from xml_extractor.target.timestamps import timestamp, utc_now
+from xml_extractor.target.timestamps import from_database, timestamp, utc_now
 
 CONTENT_BYTES: Final = 16
 _CONTENT_MODULUS: Final = 2 ** (8 * CONTENT_BYTES)
@@ -229,6 +229,44 @@ def forget(session: Session, source_name: str, contract: str, load_ids: Sequence
     )
     for load_id in load_ids:
         session.execute(f"DELETE FROM {session.table(RANGES)} WHERE load_id = ?", (load_id,))
+
+
+@dataclass(frozen=True, slots=True)
+class RangeFigures:
+    """How far a load has come by its finished ranges."""
+
+    finished: int
+    documents: int
+    recent_per_second: float | None
+    """Documents a second, those that were settled before included, while the last ranges were finished;
+    None = fewer than two were."""
+
+
+def figures(session: Session, load_id: int) -> RangeFigures:
+    """Return how far a load has come by its finished ranges."""
+    table = session.table(RANGES)
+    documents = "loaded + quarantined + skipped"
+    ((finished, total),) = session.query(
+        f"SELECT COUNT(*), SUM({documents}) FROM {table} WHERE load_id = ?", (load_id,)
+    )
+    latest_first = session.stream(
+        f"SELECT finished_at, {documents} FROM {table} WHERE load_id = ? ORDER BY finished_at DESC",
+        (load_id,),
+        rows_per_chunk=RECENT_RANGES,
+    )
+    with closing(cast("Generator[list[tuple[Any, ...]]]", latest_first)):
+        recent = next(latest_first, [])
+    rate = None
+    if len(recent) > 1:
+        seconds = (from_database(recent[0][0]) - from_database(recent[-1][0])).total_seconds()
+        # The first of them was finished when the clock began to run.
+        if seconds > 0:
+            rate = sum(int(number) for _, number in recent[:-1]) / seconds
+    return RangeFigures(int(finished), int(total or 0), rate)
+
+
+RECENT_RANGES: Final = 11
+"""By which the present rate is judged: ten, and the one from whose end on the clock runs."""
 
 
 _OF_SOURCE: Final = "source_name = ? AND contract = ? AND finished_at IS NULL"

@@ -64,6 +64,15 @@ class RunStatus:
 
     run: Run
     documents: dict[State, int]
+    first_commit: datetime | None = None  # UTC
+    last_commit: datetime | None = None
+
+    @property
+    def documents_per_second(self) -> float | None:
+        """From the first commit to the last, pauses between two runs included; None = all in one moment."""
+        if self.first_commit is None or self.last_commit is None or self.last_commit <= self.first_commit:
+            return None
+        return sum(self.documents.values()) / (self.last_commit - self.first_commit).total_seconds()
 
 
 def read_runs(session: Session) -> list[Run]:
@@ -87,8 +96,9 @@ def read_runs(session: Session) -> list[Run]:
 
 def status(session: Session) -> list[RunStatus]:
     """Return all loads with what the ledger holds of them, oldest first."""
-    counts = ledger.state_counts(session)
-    return [RunStatus(run, counts.get(run.load_id, {})) for run in read_runs(session)]
+    figures = ledger.load_figures(session)
+    loads = [(run, figures.get(run.load_id, ledger.LoadFigures())) for run in read_runs(session)]
+    return [RunStatus(run, of.documents, of.first_commit, of.last_commit) for run, of in loads]
 
 
 def unfinished(runs: Sequence[Run], plan: Plan, source_name: str) -> Run | None:

@@ -475,7 +475,7 @@ def test_errors_of_the_real_program_are_one_message_without_a_traceback(shop: Fo
 
 
 def test_what_nobody_foresaw_is_called_a_bug(shop: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("quotes a secret")
 
     monkeypatch.setattr("xml_extractor.operations.status.read_status", broken)
