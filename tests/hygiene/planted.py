@@ -165,6 +165,15 @@ def make_strict(url: str) -> None:
         session.close()
 
 
+def tamper(url: str) -> None:
+    """Change a loaded value behind the loader's back."""
+    session = open_engine(url).connect(write=True, application="tests")
+    try:
+        session.execute("UPDATE planted SET short = ? WHERE id = 1", (f"{WORD} changed",))
+    finally:
+        session.close()
+
+
 def bookkeeping(url: str) -> str:
     """All that the tables of the ledger hold, as text."""
     names = [spec.name for spec in bookkeeping_specs()]

@@ -110,7 +110,7 @@ def target_url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return database_url
 
 
-@pytest.mark.parametrize("executor", ["serial", "thread"])
+@pytest.mark.parametrize("executor", ["thread"])
 def test_a_load_that_meets_everything(executor: str, desk: Desk, source_url: str, target_url: str) -> None:
     where = ("--source", source_url, "--target", target_url, "--contract", desk.contract)
     code = desk.run("load", *where, "--executor", executor, "--summary", "summary.json", "--json")
@@ -127,12 +127,31 @@ def test_a_load_that_meets_everything(executor: str, desk: Desk, source_url: str
     for key in planted.PLANTED:
         if states[str(key)] == "quarantined" and key in (3, 5, 22, 27, 41, 42):
             assert desk.run("quarantine", "show", key, *where) in (0, 3)
+    assert desk.run("quarantine", "export", "refused.jsonl", *where) == 0
     assert desk.run("quarantine", "replay", *where, "--progress", "none") == 3
+    planted.tamper(target_url)
+    assert (
+        desk.run(
+            "verify",
+            *where,
+            "--deep",
+            "--manifest",
+            "manifest.jsonl",
+            "--progress",
+            "none",
+            "--executor",
+            "thread",
+        )
+        == 3
+    )
+    assert '"short"' in (desk.folder / "manifest.jsonl").read_text(encoding="utf-8")
     status = ("--source", source_url, "--target", target_url)
     assert desk.run("status", *status) == 0
     assert desk.run("status", *status, "--json") == 0
     assert desk.run("doctor", *where, "--json") in (0, 3)
     desk.written.append(("the ledger", planted.bookkeeping(target_url)))
+    assert desk.run("quarantine", "purge", *where, "--code", "not_convertible", "--yes") == 0
+    assert desk.run("rollback", "2", *where, "--yes") == 0
     desk.search()
 
 
@@ -339,5 +358,5 @@ def test_every_command_is_looked_at() -> None:
     actions = make_parser()._subparsers
     assert actions is not None
     commands = set(actions._group_actions[0].choices or ())
-    seen = {"load", "stage", "sample", "contract", "quarantine", "status", "doctor"}
+    seen = {"load", "stage", "sample", "contract", "quarantine", "status", "doctor", "rollback", "verify"}
     assert commands == seen
