@@ -30,13 +30,13 @@ LINUX = sys.platform == "linux"
 
 IN_BATCH = {
     "before_claim": 12, "after_claim": 12, "between_tables": 36, "before_commit": 12, "after_commit": 12,
-    "quarantine_write": 8,
+    "quarantine_write": 8, "range_write": 3,
 }  # fmt: skip
 """Places with a session at hand, and the latest hit that is broken: after a few hundred documents."""
 
 ELSEWHERE = {
     "after_acknowledge": 12, "queue_take": 12, "queue_put": 14, "reader_documents": 4, "dispatcher": 4,
-    "reader_keys": 1, "worker_document": 250,
+    "reader_keys": 3, "worker_document": 250,
 }  # fmt: skip
 IN_WORKER_PROCESS = {"worker_start": 1, "worker_send": 8, "worker_document": 100}
 NOT_SERIAL = {"queue_take", "queue_put"}
@@ -96,7 +96,7 @@ def _failpoints(chance: random.Random, engine: str, executor: str) -> tuple[list
     if executor == "process":
         last += [f"{name}=kill@{chance.randint(1, most)}" for name, most in IN_WORKER_PROCESS.items()]
     if chance.random() < 0.2:
-        last.append(f"{chance.choice(['run_finish', 'range_write'])}=kill")
+        last.append("run_finish=kill")
     attempts.append(_attempt(chance, *map(AtFailpoint, last)))
     source = "server" if engine == "postgresql" and chance.random() < 0.3 else "file"
     return attempts, {"source": source}
@@ -114,7 +114,7 @@ def _places(executor: str) -> dict[str, int]:
 def _survived(chance: random.Random, hit: int) -> str:
     """What a run lives through: a lost connection, or a wait."""
     name = chance.choice(sorted(IN_BATCH))
-    at = chance.randint(1, max(1, hit)) if name != "quarantine_write" else 1
+    at = 1 if name in ("quarantine_write", "range_write") else chance.randint(1, max(1, hit))
     return f"{name}={chance.choice(['lost', 'lost', 'lost', 'stall:0.2'])}@{at}"
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 
 from tests.faults.faults import Fault, Run
-from tests.support.program import CHECKOUT
 
 CLOCK = '''
 """The clock of a program under test: as far off as a file says."""
@@ -73,13 +71,9 @@ class SetClock(Fault):
         return f"clock set {', '.join(f'by {jump:+g} s after {delay:.2f} s' for jump, delay in self.jumps)}"
 
     def arm(self, run: Run) -> None:
-        folder = run.folder / "clock"
-        folder.mkdir()
-        (folder / "sitecustomize.py").write_text(CLOCK, encoding="utf-8")
-        self._file = folder / "offset"
+        run.customize(CLOCK)
+        self._file = run.folder / "offset"
         run.extra["FAULTS_CLOCK_FILE"] = str(self._file)
-        separator = ";" if sys.platform == "win32" else ":"
-        run.extra["PYTHONPATH"] = f"{folder}{separator}{CHECKOUT}"
 
     def act(self, run: Run) -> None:
         run.await_commit()

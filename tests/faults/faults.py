@@ -4,6 +4,7 @@ at which moments it struck: a fault that found nothing to break any more is not 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import threading
@@ -18,6 +19,12 @@ from tests.faults.places import Place
 from tests.support.program import Program
 from xml_extractor.failpoints import FOLDER_VARIABLE, VARIABLE
 
+SMALL_PAGES = """
+# As many pages in 1,500 documents as there are in 40,000 otherwise, and so many finished ranges.
+import xml_extractor.processing.chunks
+
+xml_extractor.processing.chunks.KEY_PAGE = 190
+"""
 WAIT_SECONDS = 60.0
 """The longest that a fault waits for its moment; the program ends before, or the run is a hang anyway."""
 
@@ -39,6 +46,19 @@ class Run:
     programs: list[Program] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     """What went wrong with the faults themselves."""
+
+    _custom: str = ""
+
+    def __post_init__(self) -> None:
+        self.customize(SMALL_PAGES)
+
+    def customize(self, code: str) -> None:
+        """Have the program run this before anything else."""
+        folder = self.folder / "customized"
+        folder.mkdir(exist_ok=True)
+        self._custom = code + self._custom
+        (folder / "sitecustomize.py").write_text(self._custom, encoding="utf-8")
+        self.extra["PYTHONPATH"] = f"{folder}{os.pathsep}{CHECKOUT}"
 
     @property
     def program(self) -> Program:

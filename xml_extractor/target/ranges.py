@@ -25,6 +25,7 @@ from typing import Any, Final, cast
 
 import xxhash
 
+from xml_extractor import failpoints
 from xml_extractor.engines.base import Session
 from xml_extractor.mapping.records import Key, State
 from xml_extractor.target.bookkeeping import RANGES, RANGES_COLUMNS, RUNS
@@ -165,6 +166,7 @@ class RangeBook:
         one under the same number, that one stays."""
         if not ranges or not self._scope:
             return
+        failpoints.hit("range_write", session)
         now = timestamp(utc_now())
         session.insert_new(
             RANGES,
