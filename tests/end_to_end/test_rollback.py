@@ -62,6 +62,10 @@ def states(url: str) -> dict[int, str]:
     return {load.run.load_id: load.run.state.value for load in read_status(url).loads}
 
 
+def ranges_of(url: str, load_id: int) -> int:
+    return int(query(url, f"SELECT COUNT(*) FROM load_ranges WHERE load_id = {load_id}")[0][0])
+
+
 def two_loads(url: str, notes: Notes, count: int = 60) -> Content:
     """Load one half, take note of the target, and load the other half; some of each is put aside."""
     half = count // 2
@@ -176,6 +180,7 @@ def test_killed_in_the_middle_it_goes_on(
 ) -> None:
     before = two_loads(database_url, notes)
     both = content(database_url)
+    assert ranges_of(database_url, 2)
     arguments = [
         "rollback", 2, "--yes", "--target", database_url, "--contract", contract_file, "--batch-size", 7,
     ]  # fmt: skip
@@ -188,6 +193,7 @@ def test_killed_in_the_middle_it_goes_on(
     assert left[1] == 30
     assert (left[2] == 30) == (place == "rollback_before_commit" and hit == 1)
     ledger_rows_match_tables(database_url, contract().plan)
+    assert ranges_of(database_url, 2) == (1 if left[2] == 30 else 0), "a claim is never wrong"
     # Meanwhile no load is let in, neither as the one that is going nor as a new one.
     refused = run_program(
         "--source", notes.url, "--target", database_url, "--contract", contract_file, folder=tmp_path
