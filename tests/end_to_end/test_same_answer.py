@@ -16,6 +16,10 @@ from xml_extractor.errors import UsageError
 from xml_extractor.resources import shipped_config
 from xml_extractor.settings import InsertPath
 from xml_extractor.source.sample import write_sample
+from xml_extractor.target.content_digest import table_digests
+
+Undisturbed = tuple[Tables, dict[str, str], dict[str, str]]
+"""Tables, states of the documents, digests of the tables."""
 
 DOCUMENTS = 200  # with this seed, broken documents of several kinds are among them
 SEED = 3
@@ -35,9 +39,7 @@ def sample_url(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> 
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, contract: Contract, sample_url: str
-) -> tuple[Tables, dict[str, str]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, contract: Contract, sample_url: str) -> Undisturbed:
     """Tables and ledger of a serial load into SQLite."""
     url = f"sqlite:///{(tmp_path_factory.mktemp('serial') / 'serial.db').as_posix()}"
     options = LoadOptions(executor="serial", batch_size=100, create_tables=True)
@@ -46,12 +48,22 @@ def undisturbed(
     assert summary.documents.quarantined > 0
     tables = read_tables(url, contract.plan)
     assert all(tables.values()), "every table has rows, or the comparison would prove little"
-    return tables, ledger(url)
+    return tables, ledger(url), digests(url, contract.plan)
 
 
-def expect(url: str, plan: Plan, undisturbed: tuple[Tables, dict[str, str]]) -> None:
-    tables, states = undisturbed
+def digests(url: str, plan: Plan) -> dict[str, str]:
+    engine = open_engine(url)
+    session = engine.connect(write=False, application="tests")
+    try:
+        return table_digests(engine, session, plan)
+    finally:
+        session.close()
+
+
+def expect(url: str, plan: Plan, undisturbed: Undisturbed) -> None:
+    tables, states, undisturbed_digests = undisturbed
     found = read_tables(url, plan)
+    assert digests(url, plan) == undisturbed_digests
     assert found.keys() == tables.keys()
     for name in tables:
         assert found[name] == tables[name], f"table {name} differs"
@@ -69,7 +81,7 @@ MSSQL = pytest.param("mssql", marks=pytest.mark.sqlserver)
 @pytest.mark.parametrize("executor", ["thread", "process", "serial"])
 def test_any_way_of_loading_gives_the_same_tables(
     executor: str, workers: int, batch_size: int, database_url: str, contract: Contract, sample_url: str,
-    undisturbed: tuple[Tables, dict[str, str]],
+    undisturbed: Undisturbed,
 ) -> None:  # fmt: skip
     options = LoadOptions(executor=executor, workers=workers, batch_size=batch_size, create_tables=True)
     summary = load(sample_url, database_url, contract, options)
@@ -85,7 +97,7 @@ def test_any_way_of_loading_gives_the_same_tables(
 @pytest.mark.parametrize("insert_path", list(InsertPath))
 def test_any_insert_path_gives_the_same_tables(
     insert_path: InsertPath, executor: str, workers: int, batch_size: int, insert_threads: int,
-    mssql_url: str, contract: Contract, sample_url: str, undisturbed: tuple[Tables, dict[str, str]],
+    mssql_url: str, contract: Contract, sample_url: str, undisturbed: Undisturbed,
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     options = LoadOptions(
@@ -112,7 +124,7 @@ def test_any_insert_path_gives_the_same_tables(
 
 
 def test_source_and_target_may_be_one_database(
-    database_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
+    database_url: str, contract: Contract, undisturbed: Undisturbed
 ) -> None:
     write_sample(open_engine(database_url), contract.plan, DOCUMENTS, SEED)
     load(database_url, None, contract, LoadOptions(create_tables=True, batch_size=50))
@@ -125,7 +137,7 @@ def test_source_and_target_may_be_one_database(
 
 @pytest.mark.parametrize("database_url", [POSTGRESQL, MSSQL], indirect=True)
 def test_a_server_into_sqlite(
-    database_url: str, sqlite_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
+    database_url: str, sqlite_url: str, contract: Contract, undisturbed: Undisturbed
 ) -> None:
     write_sample(open_engine(database_url), contract.plan, DOCUMENTS, SEED)
     load(database_url, sqlite_url, contract, LoadOptions(create_tables=True, executor="process"))
@@ -134,7 +146,7 @@ def test_a_server_into_sqlite(
 
 @pytest.mark.parametrize("database_url", [POSTGRESQL, MSSQL], indirect=True)
 def test_several_insert_threads(
-    database_url: str, sample_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
+    database_url: str, sample_url: str, contract: Contract, undisturbed: Undisturbed
 ) -> None:
     options = LoadOptions(create_tables=True, insert_threads=3, batch_size=10, queue_size=20)
     summary = load(sample_url, database_url, contract, options)
@@ -143,7 +155,7 @@ def test_several_insert_threads(
 
 
 def test_an_embedded_target_takes_one_insert_thread_and_says_so(
-    sqlite_url: str, sample_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
+    sqlite_url: str, sample_url: str, contract: Contract, undisturbed: Undisturbed
 ) -> None:
     options = LoadOptions(create_tables=True, insert_threads=3, batch_size=10)
     summary = load(sample_url, sqlite_url, contract, options)
@@ -152,9 +164,7 @@ def test_an_embedded_target_takes_one_insert_thread_and_says_so(
     expect(sqlite_url, contract.plan, undisturbed)
 
 
-def test_in_pieces(
-    database_url: str, sample_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
-) -> None:
+def test_in_pieces(database_url: str, sample_url: str, contract: Contract, undisturbed: Undisturbed) -> None:
     """By limits and key ranges, overlapping: each document once all the same."""
     first = load(sample_url, database_url, contract, LoadOptions(create_tables=True, limit=37))
     assert first.documents.read == 37
@@ -167,7 +177,7 @@ def test_in_pieces(
 
 
 def test_jsonl_holds_the_same_rows(
-    tmp_path: Path, sample_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
+    tmp_path: Path, sample_url: str, contract: Contract, undisturbed: Undisturbed
 ) -> None:
     folder = tmp_path / "out"
     summary = load(sample_url, f"jsonl:{folder}", contract, LoadOptions(executor="thread"))
@@ -177,9 +187,7 @@ def test_jsonl_holds_the_same_rows(
         assert len(lines) == len(rows) == summary.rows[name]
 
 
-def test_null_counts_the_same_rows(
-    sample_url: str, contract: Contract, undisturbed: tuple[Tables, dict[str, str]]
-) -> None:
+def test_null_counts_the_same_rows(sample_url: str, contract: Contract, undisturbed: Undisturbed) -> None:
     summary = load(sample_url, "null:", contract, LoadOptions(executor="thread"))
     tables, _ = undisturbed
     assert summary.rows == {name: len(rows) for name, rows in tables.items()}
