@@ -16,7 +16,7 @@ import psutil
 
 from tests.faults.documents import Documents, change_rows
 from tests.faults.places import Place
-from tests.support.program import Program
+from tests.support.program import CHECKOUT, Program
 from xml_extractor.failpoints import FOLDER_VARIABLE, VARIABLE
 
 SMALL_PAGES = """
