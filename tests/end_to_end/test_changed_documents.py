@@ -347,9 +347,7 @@ def test_two_loaders_at_once_replace_each_document_once(database_url: str, notes
 @pytest.mark.parametrize(
     "failpoint",
     [
-        "after_claim=kill@2",
-        "old_rows_deleted=kill@1",
-        "before_commit=kill@2",
+        "old_rows_deleted=kill@2",
         "after_commit=kill@2",
         "old_rows_deleted=lost@2;after_commit=lost@1",
     ],

@@ -173,8 +173,10 @@ def test_a_load_resumed_after_a_rollback_finds_what_was_rolled_back(database_url
 # --------------------------------------------------------------------------------------- interrupted
 
 
-@pytest.mark.parametrize("place", ["rollback_before_commit", "rollback_after_commit"])
-@pytest.mark.parametrize("hit", [1, 3])
+@pytest.mark.parametrize(
+    ("place", "hit"),
+    [("rollback_before_commit", 1), ("rollback_before_commit", 3), ("rollback_after_commit", 2)],
+)
 def test_killed_in_the_middle_it_goes_on(
     database_url: str, notes: Notes, contract_file: Path, tmp_path: Path, place: str, hit: int
 ) -> None:
