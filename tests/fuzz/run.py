@@ -21,7 +21,7 @@ FUZZERS = ("mapper", "contract", "expression")
 _PROJECT = Path(__file__).parents[2]
 _HOME = _PROJECT / ".fuzz"
 _MAX_LENGTH = {"mapper": 65_536, "contract": 16_384, "expression": 2_048}
-_INPUT_SECONDS = 20
+_INPUT_SECONDS = 60
 """A single input that takes longer is a finding: a hang."""
 _MEMORY_MIB = 2048
 _STATUS = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)", re.MULTILINE)

@@ -410,8 +410,15 @@ def _only_missing(compiled: CompiledColumn, frame: ScopeFrame) -> bool:
 def _counted_columns(table: Table) -> frozenset[int]:
     """Columns whose value makes a row: neither keys nor what does not come from the document."""
     own_key = {own for own, _ in table.foreign_key}
-    return frozenset(
-        i
-        for i, column in enumerate(table.columns)
-        if i not in table.primary_key and i not in own_key and column.source.kind not in _NOT_FROM_DOCUMENT
-    )
+    of_document: set[int] = set()
+    for i in table.order:  # an expression comes after the columns that it reads
+        column = table.columns[i]
+        expression = column.source.expression
+        if expression is None:
+            is_of_document = column.source.kind not in _NOT_FROM_DOCUMENT
+        else:
+            reads = expression_columns(expression)
+            is_of_document = bool(expression_captures(expression)) or not reads.isdisjoint(of_document)
+        if is_of_document:
+            of_document.add(i)
+    return frozenset(of_document.difference(table.primary_key, own_key))
