@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -20,37 +20,16 @@ from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.engines.base import Engine, Fault, FaultKind, Session
 from xml_extractor.engines.retry import retrying
 from xml_extractor.errors import LoaderError, TargetError
-from xml_extractor.mapping.records import DocumentRecord, Key, Look, Rejection, Renewal, Stage, State
+from xml_extractor.mapping.records import DocumentRecord, Key, Look, Rejection, Stage, State
 from xml_extractor.target import ledger
 from xml_extractor.target.base import BatchResult, BatchWriter, RejectedByTarget
 from xml_extractor.target.bisection import bisect
 from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
+from xml_extractor.target.claims import Claims, count_committed, keeps_rows
 from xml_extractor.target.failures import Connection, is_bug, retried, target_error
 from xml_extractor.target.ranges import FinishedRange, RangeBook, ledger_mark
 from xml_extractor.target.replacement import OldRows
 from xml_extractor.target.timestamps import timestamp, utc_now
-
-
-@dataclass(slots=True)
-class _Claims:
-    """Which records of an attempt are ours to write, and what became of the others."""
-
-    ours: list[DocumentRecord] = field(default_factory=list)
-    kept: list[DocumentRecord] = field(default_factory=list)
-    """Ours, but their loaded rows, hash and state stay: only quarantine changes."""
-    written: list[DocumentRecord] = field(default_factory=list)
-    """Ours, but already committed by an earlier attempt whose answer was lost."""
-    elsewhere: list[tuple[DocumentRecord, State]] = field(default_factory=list)
-    """The rest, and what another loader made of it."""
-    marks: dict[Key, int] = field(default_factory=dict)
-    """What the ledger row of each record adds to the content of its range."""
-    rows: tuple[int, ...] = ()
-    """Rows per table that the database says it took for ``ours``."""
-
-    @property
-    def settled(self) -> list[DocumentRecord]:
-        """All that are in the target by our doing, once the attempt is committed."""
-        return [*self.ours, *self.kept, *self.written]
 
 
 class DatabaseBatchWriter(BatchWriter):
@@ -139,10 +118,10 @@ class DatabaseBatchWriter(BatchWriter):
         outcome = self._transact(records, result)
         if isinstance(outcome, Fault):
             return outcome
-        self._count(outcome, result)
+        count_committed(outcome, result)
         return None
 
-    def _transact(self, records: Sequence[DocumentRecord], result: BatchResult) -> _Claims | Fault:
+    def _transact(self, records: Sequence[DocumentRecord], result: BatchResult) -> Claims | Fault:
         """Run the transaction, retrying what passes; return the fault if the data were refused."""
         retry = retrying(
             self._engine, self._retry_seconds, self._aborted, doing=f"committing to {self._engine.display}"
@@ -157,7 +136,7 @@ class DatabaseBatchWriter(BatchWriter):
                 raise
             return fault
 
-    def _attempt(self, records: Sequence[DocumentRecord], result: BatchResult) -> _Claims:
+    def _attempt(self, records: Sequence[DocumentRecord], result: BatchResult) -> Claims:
         """Run one transaction; whatever it raises, nothing of it stays open on the connection."""
         result.attempts += 1
         session = self._connection.session()
@@ -198,7 +177,7 @@ class DatabaseBatchWriter(BatchWriter):
         outcome = self._transact(records, result)
         if isinstance(outcome, Fault):
             raise self._bookkeeping_refuses(records, outcome)
-        self._count(outcome, result)
+        count_committed(outcome, result)
         for record in outcome.settled:
             assert record.rejection is not None
             result.rejected.append(RejectedByTarget(record.key, record.rejection))
@@ -210,49 +189,15 @@ class DatabaseBatchWriter(BatchWriter):
             "`contract ddl` prints, then run the same command again: what was committed stays"
         )
 
-    def _count(self, claims: _Claims, result: BatchResult) -> None:
-        """Add what a committed attempt did to the batch's result."""
-        # Rows of documents that an earlier attempt wrote were counted and compared in that attempt.
-        written = [record.row_counts for record in claims.written if record.state is State.LOADED]
-        mapped = [record.row_counts for record in claims.settled if record.state is State.LOADED]
-        result.rows = _added(result.rows, claims.rows, *written)
-        result.document_rows = _added(result.document_rows, *mapped)
-        marks = claims.marks
-        for record, state in claims.elsewhere:
-            if state is State.LOADED:
-                result.already_loaded += 1
-            elif state is State.QUARANTINED:
-                result.quarantined += 1
-            else:
-                result.skipped += 1
-            result.settled.append((record.key, state, marks[record.key], False))
-        for record in claims.settled:
-            if record.look is not None:
-                result.count_look(record, marks[record.key])
-                continue
-            result.settled.append((record.key, record.state, marks[record.key], False))
-            _count_change(record, result)
-            if record.state is State.LOADED:
-                result.loaded += 1
-                result.truncated_values += record.truncated_values
-                if record.unknown_elements:
-                    result.unknown_elements.update(record.unknown_elements)
-            elif record.state is State.QUARANTINED:
-                assert record.rejection is not None
-                result.quarantined += 1
-                result.quarantine_reasons[record.rejection.code] += 1
-            else:
-                result.skipped += 1
-
     # ------------------------------------------------------------------------------ inside an attempt
 
-    def _claim(self, session: Session, batch: int, records: Sequence[DocumentRecord]) -> _Claims:
+    def _claim(self, session: Session, batch: int, records: Sequence[DocumentRecord]) -> Claims:
         """Enter the documents into the ledger, in key order; the row, once ours, settles who loads them.
 
         What documents that are loaded anew had in the data tables is deleted.
         """
         now = timestamp(utc_now())
-        claims = _Claims()
+        claims = Claims()
         lost: list[DocumentRecord] = []
         new = [record for record in records if record.previous is None]
         known = [record for record in records if record.previous is not None]
@@ -284,7 +229,7 @@ class DatabaseBatchWriter(BatchWriter):
         batch: int,
         records: Sequence[DocumentRecord],
         now: str,
-        claims: _Claims,
+        claims: Claims,
     ) -> list[DocumentRecord]:
         """Take over ledger rows as they were when their documents were dispatched; return those records
         whose row another loader has taken over meanwhile.
@@ -314,7 +259,7 @@ class DatabaseBatchWriter(BatchWriter):
         for record, digest in zip(records, digests, strict=True):
             if digest not in taken:
                 lost.append(record)
-            elif _keeps_rows(record):
+            elif keeps_rows(record):
                 claims.kept.append(record)
                 claims.marks[record.key] = ledger_mark(digest, taken[digest][0], batch)
             else:
@@ -343,7 +288,7 @@ class DatabaseBatchWriter(BatchWriter):
             now,
         )
 
-    def _settle(self, session: Session, lost: Sequence[DocumentRecord], claims: _Claims) -> None:
+    def _settle(self, session: Session, lost: Sequence[DocumentRecord], claims: Claims) -> None:
         """Find out who has the documents that could not be claimed."""
         digests = [self._digests.digest(record.key) for record in lost]
         found = {
@@ -422,26 +367,6 @@ class DatabaseBatchWriter(BatchWriter):
             now,
             record.document_hash or None,
         )
-
-
-def _added(*counts: tuple[int, ...]) -> tuple[int, ...]:
-    """Add rows per table; an empty tuple counts nothing."""
-    return tuple(map(sum, zip(*filter(None, counts), strict=True)))
-
-
-def _keeps_rows(record: DocumentRecord) -> bool:
-    """Whether all that is loaded of a known document stays: its newer version is refused, or is gone."""
-    if record.look is Look.RESTORED:
-        return True
-    return record.state is State.QUARANTINED and record.previous is not None and record.previous.keeps_rows
-
-
-def _count_change(record: DocumentRecord, result: BatchResult) -> None:
-    previous = record.previous
-    if previous is None:
-        return
-    result.changed += previous.renewal is Renewal.REPLACE
-    result.replaced += previous.state is State.LOADED and not _keeps_rows(record)
 
 
 _RENEW = (
