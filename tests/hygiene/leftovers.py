@@ -17,12 +17,20 @@ from tests.support.tables import dialect_of, query
 SETTLING_SECONDS = 10.0
 """A server notices the end of a connection, and the system that of a process, a little later."""
 
-_SESSIONS = (
-    "SELECT pid, application_name, state FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-)
-_TEMPORARY = "SELECT relname FROM pg_class WHERE relpersistence = 't'"
-_PREPARED = "SELECT gid FROM pg_prepared_xacts"
+_KEPT_AT_SERVER = {
+    "sqlite": [],
+    "postgresql": [
+        "SELECT pid, application_name, state FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+        "SELECT relname FROM pg_class WHERE relpersistence = 't'",
+        "SELECT gid FROM pg_prepared_xacts",
+    ],
+    "mssql": [
+        "SELECT session_id, program_name FROM sys.dm_exec_sessions "
+        "WHERE database_id = DB_ID() AND session_id <> @@SPID AND is_user_process = 1"
+    ],
+}
+"""Sessions but for the one that asks, temporary tables, and transactions left prepared."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def at_server(url: str) -> tuple[str, ...]:
-    """Sessions but for the one that asks, temporary tables, and transactions left prepared."""
-    if dialect_of(url) != "postgresql":
-        return ()
-    return tuple(sorted(repr(row) for sql in (_SESSIONS, _TEMPORARY, _PREPARED) for row in query(url, sql)))
+    """What the database still holds for somebody."""
+    return tuple(sorted(repr(row) for sql in _KEPT_AT_SERVER[dialect_of(url)] for row in query(url, sql)))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import base64
 import re
 from pathlib import Path
 
-from tests.support.tables import dialect_of, query
+from tests.support.tables import dialect_of, portable, query
 from xml_extractor.engines import open_engine
 from xml_extractor.target.bookkeeping import bookkeeping_specs
 
@@ -136,6 +136,14 @@ _TRIGGERS = {
         "RETURN new; END $$",
         "CREATE TRIGGER refuses BEFORE INSERT ON planted FOR EACH ROW EXECUTE FUNCTION refuse()",
     ],
+    "mssql": [
+        "CREATE UNIQUE INDEX one_name ON planted (name) WHERE name IS NOT NULL",
+        "ALTER TABLE planted ADD CONSTRAINT no_bad CHECK (checked NOT LIKE N'bad%')",
+        "CREATE TRIGGER refuses ON planted AFTER INSERT AS BEGIN "
+        "DECLARE @said nvarchar(200) = (SELECT MIN(checked) FROM inserted "
+        "WHERE checked LIKE N'raise%' OR checked LIKE N'assert%'); "
+        "IF @said IS NOT NULL BEGIN; THROW 50001, @said, 1; END; END",
+    ],
 }
 
 
@@ -148,7 +156,8 @@ def plant(url: str, documents: dict[int, str]) -> None:
     """Put the documents into a source table of this database."""
     session = open_engine(url).connect(write=True, application="tests")
     try:
-        session.execute("CREATE TABLE app_xml (app_id integer NOT NULL PRIMARY KEY, app_xml text)")
+        columns = portable(dialect_of(url), "app_id integer NOT NULL PRIMARY KEY, app_xml {text}")
+        session.execute(f"CREATE TABLE app_xml ({columns})")
         for key, content in documents.items():
             session.execute("INSERT INTO app_xml (app_id, app_xml) VALUES (?, ?)", (key, content))
     finally:

@@ -82,8 +82,12 @@ def success(case: Case) -> None:
 
 
 def source_fails(case: Case) -> None:
+    is_mssql = dialect_of(case.url) == "mssql"
+    rename = (
+        "EXEC sp_rename 'app_xml', 'elsewhere'" if is_mssql else "ALTER TABLE app_xml RENAME TO elsewhere"
+    )
     with pytest.raises(SourceError):
-        case.load(lambda _: case.execute("ALTER TABLE app_xml RENAME TO elsewhere"), retry_seconds=0)
+        case.load(lambda _: case.execute(rename), retry_seconds=0)
 
 
 def target_fails(case: Case) -> None:
@@ -92,11 +96,11 @@ def target_fails(case: Case) -> None:
 
 
 def target_is_not_there(case: Case) -> None:
-    nowhere = (
-        "postgresql://nobody@127.0.0.1:1/none"
-        if dialect_of(case.url) == "postgresql"
-        else "sqlite:////no/folder/x.db"
-    )
+    nowhere = {
+        "sqlite": "sqlite:////no/folder/x.db",
+        "postgresql": "postgresql://nobody@127.0.0.1:1/none",
+        "mssql": "mssql+pyodbc://nobody:none@127.0.0.1,1/none",
+    }[dialect_of(case.url)]
     with pytest.raises(TargetError):
         load(case.url, nowhere, case.contract, LoadOptions(create_tables=True, retry_seconds=0))
 
