@@ -181,7 +181,7 @@ def test_jsonl_holds_the_same_rows(
 ) -> None:
     folder = tmp_path / "out"
     summary = load(sample_url, f"jsonl:{folder}", contract, LoadOptions(executor="thread"))
-    tables, _ = undisturbed
+    tables, _, _ = undisturbed
     for name, rows in tables.items():
         lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         assert len(lines) == len(rows) == summary.rows[name]
@@ -189,7 +189,7 @@ def test_jsonl_holds_the_same_rows(
 
 def test_null_counts_the_same_rows(sample_url: str, contract: Contract, undisturbed: Undisturbed) -> None:
     summary = load(sample_url, "null:", contract, LoadOptions(executor="thread"))
-    tables, _ = undisturbed
+    tables, _, _ = undisturbed
     assert summary.rows == {name: len(rows) for name, rows in tables.items()}
 
 

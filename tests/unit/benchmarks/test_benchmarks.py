@@ -11,6 +11,7 @@ import benchmark_default_run
 import benchmark_mapping
 import benchmark_memory
 import benchmark_pipeline
+import benchmark_verify
 import psutil
 import pytest
 from benchmark_pipeline import Halves, Run, Stopwatch
@@ -132,3 +133,23 @@ def test_a_fresh_copy_holds_the_product_and_nothing_of_a_run(tmp_path: Path) -> 
     assert (copy / "config" / "loan_application.yaml").is_file()
     assert not (copy / "data").exists()
     assert not list(copy.rglob("__pycache__"))
+
+
+def test_the_figure_of_a_verification_is_the_median_of_its_runs() -> None:
+    runs = [benchmark_verify.Run(load=10.0, verify=seconds, deep=8.0) for seconds in (4.0, 2.0, 2.5)]
+    figure, deep = benchmark_verify.figures_of("SQLite", 1000, runs)
+    assert (figure.value, figure.holds) == (25.0, True)
+    assert "4.0 times as fast as the load: 400 documents/s, loaded at 100/s" in figure.detail
+    assert "shares 20.0 25.0 40.0" in figure.detail
+    assert (deep.value, deep.bound) == (80.0, None)
+    slow, _ = benchmark_verify.figures_of("SQLite", 1000, [benchmark_verify.Run(10.0, 4.0, 8.0)])
+    assert not slow.holds
+
+
+def test_a_tiny_verification_is_measured(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    ended = benchmark_verify.main(
+        ["--documents", "30", "--repeat", "1", "--engine", "sqlite", "--json", str(figures)]
+    )
+    assert ended in ENDED
+    assert len(json.loads(figures.read_text(encoding="utf-8"))["figures"]) == 2
