@@ -73,7 +73,7 @@ class Run:
         while self.runs() and time.monotonic() < deadline:
             if self.place.committed() >= self.already + more:
                 return self.runs()
-            time.sleep(0.01)
+            time.sleep(0.03)
         return False
 
     def workers(self) -> list[psutil.Process]:
