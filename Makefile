@@ -3,6 +3,7 @@
 # make test-sqlserver   those tests alone that need a SQL Server (docs/sql-server.md says where from)
 # make faults  break the program 500 times and more, and prove that nothing is lost or twice (half an hour)
 # make bench  print the figures of docs/benchmarks.md
+# make fuzz   hostile documents, contracts and expressions: FUZZ_SECONDS=600 for each of three fuzzers (Linux)
 #
 # Needs Python 3.11+ with venv and pip, and nothing else: everything goes into .venv.
 # PYTHON=python3.13 make run   takes another Python;   make run ARGS='--limit 100'   adds flags.
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-sqlserver faults lint format docs-check bench clean
+.PHONY: run test test-sqlserver faults lint format docs-check fuzz bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -52,6 +53,12 @@ format: $(VENV)/installed-dev
 
 docs-check: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/unit/docs $(PYTEST_ARGS)
+
+# Each of the three coverage-guided fuzzers for so many seconds; what they find is kept in .fuzz/found.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/installed-dev
+	@$(PIP) -r requirements-fuzz.txt || true
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
 
 bench: $(VENV)/installed-dev
 	for program in performance_tuning/benchmarks/*.py; do \

@@ -32,13 +32,16 @@ class InputFile:
     @property
     def name(self) -> str:
         """The file in words for messages."""
-        return str(self.path) if self.member is None else f"{self.path}!{self.member}"
+        name = str(self.path) if self.member is None else f"{self.path}!{self.member}"
+        return "".join(c if c.isprintable() else _escaped(c) for c in name)
 
     @property
     def base_name(self) -> str:
         """The file's name wherever it lies and however it is packed."""
         base = self.path.name if self.member is None else PurePosixPath(self.member).name
-        return base[:-3] if base.lower().endswith(".gz") else base
+        base = base[:-3] if base.lower().endswith(".gz") else base
+        # Names are bytes to some systems: those that are no text have a form that no database would take.
+        return base.encode("utf-8", "backslashreplace").decode()
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -78,6 +81,11 @@ class InputFile:
             raise SourceError(
                 f"{self.name} cannot be read: {error.strerror or type(error).__name__}"
             ) from error
+
+
+def _escaped(character: str) -> str:
+    """Write a character that would break a line, colour a terminal, or cannot be written at all."""
+    return character.encode("unicode_escape").decode("ascii")
 
 
 @contextmanager

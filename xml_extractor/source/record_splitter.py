@@ -15,6 +15,10 @@ Events = Iterator[tuple[str, Any]]  # the second is an element; the published st
 CHUNK_BYTES: Final = 65_536
 """Fed to the parser at a time; what is complete is dropped after each."""
 
+MAX_RECORD_BYTES: Final = 512 * 2**20
+"""What one record may be in the file, as for a file that is one document: a small archive can hold one
+that no memory would."""
+
 _PROLOG_BYTES: Final = 2**20
 """How far the root element is looked for: declaration, comments and DOCTYPE are shorter than this."""
 
@@ -90,8 +94,8 @@ def split_records(
         record: Clark name of the record element; lower case with ``ignore_case``.
 
     Raises:
-        SourceError: the dump is not well-formed (records before the place have been yielded), has
-            entities, or holds no such record.
+        SourceError: the dump is not well-formed or has a record beyond :data:`MAX_RECORD_BYTES` (records
+            before the place have been yielded), has entities, or holds no such record.
     """
     if root.has_entities:
         raise SourceError(
@@ -102,10 +106,12 @@ def split_records(
     tags = None if ignore_case else (record, root.tag)
     parser = etree.XMLPullParser(events=("start", "end"), tag=tags, **_OPTIONS)
     top: Any = None
-    depth = records = 0
+    depth = records = held = 0
+    has_ended = False
     error: str | None = None
     while error is None:
         chunk = content.read(CHUNK_BYTES)
+        held += len(chunk)
         try:
             if chunk:
                 parser.feed(chunk)
@@ -121,6 +127,8 @@ def split_records(
                 top = element
                 continue
             tag = element.tag
+            if element is top:
+                has_ended = event == "end"
             if not isinstance(tag, str) or (tag.lower() if ignore_case else tag) != record or element is top:
                 continue
             if event == "start":
@@ -132,10 +140,18 @@ def split_records(
                 yield element
                 # Its tail stays: libxml2 may be about to add to it.
                 element.clear(keep_tail=True)
+                held = 0
         if not chunk:
             break
-        if depth == 0 and top is not None:
+        if depth == 0 and top is not None and not has_ended:
             _drop_complete(top)
+            held = 0
+        if held > MAX_RECORD_BYTES:
+            what = "more behind its root element" if has_ended else "a record that is larger"
+            raise SourceError(
+                f"{name} holds {what} than {MAX_RECORD_BYTES // 2**20} MiB, after {records} complete record(s); "
+                "take it out, if it is none of yours"
+            )
     if error is not None:
         raise SourceError(
             f"{name} is not well-formed at {error}, after {records} complete record(s); mend or download it "
