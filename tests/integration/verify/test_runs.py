@@ -63,7 +63,8 @@ def test_private_values_are_compared_as_they_were_written(
     monkeypatch.setenv("XML_EXTRACTOR_HASH_SALT", "a salt of sufficient length")
     made = contract_of(
         "t:\n  primary_key: k\n  columns:\n    k: {from: $key, type: int}\n"
-        "    v: {from: v, type: nvarchar(64), hash: true}\n    d: {from: d, type: nvarchar(20), mask: last2}\n"
+        "    v: {from: v, type: nvarchar(64), hash: true}\n"
+        "    d: {from: d, type: nvarchar(20), mask: last2}\n"
     )
     prepare(database_url, made, {1: document(1), 2: document(2)})
     assert verified(database_url, made, tmp_path, deep=True)[1] == []
