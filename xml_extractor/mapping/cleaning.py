@@ -123,6 +123,8 @@ def _plugin(target: str) -> Step:
     def run(text: str) -> str | None:
         try:
             result = call(text)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001  # a plug-in may raise anything; its document is rejected
             # Not chained and no message: both may quote the value.
             failure = ConversionError("plugin_failed", f"plug-in {target} raised {type(error).__name__}")

@@ -42,10 +42,11 @@ class DataMapper:
 
         Raises:
             DocumentRejected: the content is no XML that can be loaded.
+            MemoryError: the memory there is does not do for it.
         """
         try:
             return self._parser.parse(document.content)
-        except DocumentRejected:
+        except (DocumentRejected, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001  # one document must never stop a load
             self._refuse_for(error, Stage.PARSE)
@@ -56,10 +57,11 @@ class DataMapper:
         Raises:
             DocumentRejected: something in it cannot be mapped.
             DocumentSkipped: it is another contract's.
+            MemoryError: as for :meth:`parse`.
         """
         try:
             return self._interpreter.run(tree, document)
-        except (DocumentRejected, DocumentSkipped):
+        except (DocumentRejected, DocumentSkipped, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001  # one document must never stop a load
             self._refuse_for(error, Stage.MAP)

@@ -83,6 +83,7 @@ class DocumentParser:
         Raises:
             DocumentRejected: NULL, empty, not decodable (stage ``source``); not well-formed, an entity
                 declared or unresolved, a limit exceeded (stage ``parse``).
+            MemoryError: there is not enough memory for it.
         """
         if isinstance(content, str):
             try:
@@ -104,6 +105,9 @@ class DocumentParser:
             return etree.fromstring(data, self._parser)
         except etree.XMLSyntaxError as error:
             # Not chained: libxml2's message can quote the document.
+            number: int = error.code  # type: ignore[attr-defined]  # missing from the stubs
+            if number == etree.ErrorTypes.ERR_NO_MEMORY:
+                raise MemoryError from None  # the document may well be whole
             rejection = _syntax_rejection(error)
         raise DocumentRejected(rejection)
 

@@ -16,6 +16,7 @@ from xml_extractor.errors import ExitCode, HaltedError, LoaderError, PrivateErro
 from xml_extractor.mapping.protection import salt_fingerprint, salted
 from xml_extractor.mapping.records import Key, Previous
 from xml_extractor.operations import opening
+from xml_extractor.processing.memory_budget import check_memory
 from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
 from xml_extractor.profiling.memory import MemoryPeak
 from xml_extractor.profiling.progress import Progress
@@ -75,6 +76,7 @@ def load(
         shown[SALT_FINGERPRINT] = fingerprint
     # Before the target is touched: opened for writing, a file is created, and it may be the source's.
     try:
+        check_memory(options)
         options = check_source(source_engine, contract, options)
     except LoaderError as error:
         if on_failure is not None:

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from xml_extractor.mapping.records import SourceDocument
+from xml_extractor.processing.document_worker import DocumentWorker
+from xml_extractor.processing.mapping_documents import map_document
+from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
+from xml_extractor.processing.pulse import ThreadPulse
+from xml_extractor.processing.thread_watch import WatchedThread
+from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
 
 SAMPLE_DOCUMENTS = 200
@@ -26,6 +32,9 @@ GOOD_SCALING = 0.7
 records sent through pipes) than they bring."""
 
 
+_POLL_SECONDS = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutorChoice:
     """thread, process or serial, and why, in words."""
@@ -39,7 +48,9 @@ def choose_executor(
     sample: Sequence[SourceDocument],
     pending: int,
     workers: int,
-    throttle: float | None = None,
+    throttle: float | None,
+    state: PipelineState,
+    watch: Watch,
 ) -> ExecutorChoice:
     """Time ``sample`` on one thread and on several, and choose by that.
 
@@ -50,6 +61,11 @@ def choose_executor(
         pending: about how many documents are pending.
         workers: as set by the user.
         throttle: documents a second that the load is held to; ``None`` = as fast as they go.
+        state: ended while the documents are timed, if one of them is stuck.
+        watch: looks at the threads that time them.
+
+    Raises:
+        PipelineStopped: the pipeline has ended.
     """
     cores = available_cores()
     parallel = min(workers, cores)
@@ -57,7 +73,7 @@ def choose_executor(
         return ExecutorChoice("thread", f"{cores} core(s) for {workers} worker(s)")
     if not sample:
         return ExecutorChoice("thread", "nothing is pending")
-    one = _documents_per_second(setup, sample, 1)
+    one = _documents_per_second(setup, sample, 1, state, watch)
     if throttle is not None and throttle <= one:
         return ExecutorChoice(
             "thread", f"--throttle holds the load to {throttle:,g} documents/s; one thread maps {one:,.0f}"
@@ -69,7 +85,7 @@ def choose_executor(
             f"mapping {pending:,} documents takes one core {seconds:.1f} s, "
             "too little for the start of processes to pay",
         )
-    several = _documents_per_second(setup, sample, parallel)
+    several = _documents_per_second(setup, sample, parallel, state, watch)
     speed_up = several / one
     measured = f"{parallel} threads map {speed_up:.1f} times as fast as one ({one:,.0f} documents/s)"
     if speed_up >= GOOD_SCALING * parallel:
@@ -84,28 +100,57 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _documents_per_second(setup: WorkerSetup, sample: Sequence[SourceDocument], threads: int) -> float:
+def _documents_per_second(
+    setup: WorkerSetup, sample: Sequence[SourceDocument], threads: int, state: PipelineState, watch: Watch
+) -> float:
     """Map the sample on each of ``threads`` threads for up to :data:`TRIAL_SECONDS`."""
     done = [0] * threads
     workers = [setup.make_worker() for _ in range(threads)]
-    workers[0].process(sample[0])  # the first document warms parser and caches
-    deadline = perf_counter() + TRIAL_SECONDS
-
-    def run(index: int) -> None:
-        worker = workers[index]
-        for document in sample:
-            worker.process(document)
-            done[index] += 1
-            if perf_counter() >= deadline:
-                return
-
+    # The first document warms parser and caches.
+    _run([_runner(workers[0], sample[:1], 0, [0], 0.0, state, watch)], state)
     started = perf_counter()
-    runners = [
-        threading.Thread(target=run, args=(index,), name=f"xml-extractor-trial-{index + 1}", daemon=True)
-        for index in range(threads)
-    ]
+    deadline = started + TRIAL_SECONDS
+    _run(
+        [_runner(workers[index], sample, index, done, deadline, state, watch) for index in range(threads)],
+        state,
+    )
+    return sum(done) / (perf_counter() - started)
+
+
+def _runner(
+    worker: DocumentWorker,
+    sample: Sequence[SourceDocument],
+    index: int,
+    done: list[int],
+    deadline: float,
+    state: PipelineState,
+    watch: Watch,
+) -> threading.Thread:
+    """Return a thread that maps documents until the deadline (``perf_counter``), at least one."""
+
+    def run() -> None:
+        pulse = ThreadPulse()
+        watched = WatchedThread(threading.current_thread(), pulse, watch.timeout_seconds, state)
+        watch.add(watched)
+        try:
+            for document in sample:
+                map_document(worker, document, None, pulse)
+                done[index] += 1
+                if perf_counter() >= deadline or state.ended.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
+            state.fail(error)
+        finally:
+            watch.discard(watched)
+
+    return threading.Thread(target=run, name=f"xml-extractor-trial-{index + 1}", daemon=True)
+
+
+def _run(runners: Sequence[threading.Thread], state: PipelineState) -> None:
     for runner in runners:
         runner.start()
     for runner in runners:
-        runner.join()
-    return sum(done) / (perf_counter() - started)
+        while runner.is_alive() and not state.ended.is_set():
+            runner.join(_POLL_SECONDS)
+    if state.ended.is_set():
+        raise PipelineStopped

@@ -31,6 +31,7 @@ from xml_extractor.processing.executor_choice import SAMPLE_DOCUMENTS, ExecutorC
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.load_counts import LoadCounts
 from xml_extractor.processing.mapping_documents import is_out_of_memory
+from xml_extractor.processing.memory_budget import fitted_options, memory_limit, processes_fit
 from xml_extractor.processing.pending_keys import GivenKeys, PendingKeys
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.process_workers import ProcessWorkers
@@ -120,6 +121,7 @@ class ParallelCoordinator:
             needs_hash=target.needs_hash,
             retry_seconds=options.retry_seconds,
         )
+        self._memory = memory_limit(options)
         self._signal: int | None = None
         self._choice = ExecutorChoice(options.executor.value, "as set")
         most = target.max_insert_threads
@@ -171,6 +173,7 @@ class ParallelCoordinator:
             first, is_all = self._look_ahead(chunks)
             self._try_sample(reader, first, is_all=is_all)
             self._choose(reader, first, total)
+            self._fit_memory()
             todo = chain(first, chunks)
             if self._choice.executor == ExecutorSetting.SERIAL.value or not self._run_in_parallel(todo):
                 self._run_serially(reader, todo)
@@ -178,6 +181,9 @@ class ParallelCoordinator:
             # What fails because the pipeline has ended is not the cause of its end.
             if not self._state.ended.is_set():
                 raise
+        except BaseException as error:
+            self._state.fail(error)  # whatever has been started ends with it
+            raise
         finally:
             reader.close()
             self._progress.finish()
@@ -232,6 +238,10 @@ class ParallelCoordinator:
         options = self._options
         if options.executor is not ExecutorSetting.AUTO:
             return
+        if options.workers > 1 and not processes_fit(options, self._insert_threads, self._memory):
+            self._choice = ExecutorChoice("thread", "two worker processes do not fit into the memory")
+            self._note(f"executor thread: {self._choice.reason}")
+            return
         keys = [key for chunk in looked_at for key in chunk.keys][:SAMPLE_DOCUMENTS]
         if options.throttle is not None:
             # They are read once more to be loaded: no more than the first chunk, and counted.
@@ -243,11 +253,25 @@ class ParallelCoordinator:
             if sum(document_bytes(document) for document in sample) >= SAMPLE_BYTES:
                 break
         assert self._pending is not None
-        self._choice = choose_executor(
-            self._setup, sample, self._pending.pending_estimate(total), options.workers, options.throttle
-        )
+        estimate = self._pending.pending_estimate(total)
+        with Watch(options.worker_timeout, self._state) as watch:
+            self._choice = choose_executor(
+                self._setup, sample, estimate, options.workers, options.throttle, self._state, watch
+            )
         if looked_at:
             self._note(f"executor {self._choice.executor}: {self._choice.reason}")
+
+    def _fit_memory(self) -> None:
+        """Make queue, batches and workers small enough for the memory that the load may take."""
+        options = self._options
+        wanted = ExecutorSetting(self._choice.executor)
+        options, executor, steps = fitted_options(options, wanted, self._insert_threads, self._memory)
+        for step in steps:
+            self._note(step)
+        if executor is not wanted:
+            self._choice = ExecutorChoice(executor.value, "worker processes do not fit into the memory")
+        self._options = options
+        self._queue = InsertQueue(self._state, options.queue_size, options.queue_bytes)
 
     def _count(self, result: BatchResult, committed_at: float) -> None:
         """Count a committed batch; from whichever thread committed it."""

@@ -216,8 +216,8 @@ class PoolHealth:
             raise WorkerError(
                 f"{self._culprits} documents in a row each ended the worker processes that had them (the "
                 f"last is {key!r}: {ending.words}), and none was mapped in between: the fault will not be "
-                "theirs. Look at what all documents share: the contract's plug-ins, the installed libraries, the "
-                "memory that a process may take. Once that is mended, `quarantine replay "
+                "theirs. Look at what all documents share: the contract's plug-ins, the installed libraries, "
+                "the memory that a process may take. Once that is mended, `quarantine replay "
                 "--stage worker` loads those that are in quarantine by now"
             )
 

@@ -311,9 +311,7 @@ def test_auto_judges_by_all_that_is_pending_not_by_the_first_page(
 ) -> None:
     seen: list[int] = []
 
-    def choose(
-        setup: object, sample: Sequence[object], pending: int, workers: int, _: object
-    ) -> ExecutorChoice:
+    def choose(setup: object, sample: Sequence[object], pending: int, *_: object) -> ExecutorChoice:
         seen.append(pending)
         return ExecutorChoice("thread", "for the test")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_workers import FakeSetup
-from xml_extractor.errors import SourceError, WorkerError
+from xml_extractor.errors import SourceError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, State
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
