@@ -10,16 +10,20 @@ from hypothesis import strategies as st
 NAMES = ["a", "b", "c", "n:a"]
 ATTRIBUTES = ["k", "l"]
 TEXTS = [
-    "", " ", "1", "2", "22", "300", "x", "X ", "long text", "é", "🎵🎵", " 7 ", "-1", "1.25", "0.5", "Y", "no", "2024-02-29", "2024-02-30",
+    "", " ", "1", "2", "22", "300", "x", "X ", "long text", "é", "🎵🎵", " 7 ", "-1", "1.25", "0.5",
+    "Y", "no", "2024-02-29", "2024-02-30",
     "2024-02-29T10:20:30.5", "29.02.2024", "QUJD", "&lt;", "a%", "9999999999",
 ]  # fmt: skip
 TYPES = [
-    "int", "tinyint", "bigint", "nvarchar(4)", "nvarchar(max)", "varchar(4)", "char(3)", "nchar(3)", "decimal(4,1)", "decimal(3,3)", "money",
+    "int", "tinyint", "bigint", "nvarchar(4)", "nvarchar(max)", "varchar(4)", "char(3)",
+    "nchar(3)", "decimal(4,1)", "decimal(3,3)", "money",
     "bit", "float", "real", "date", "datetime2(0)", "datetime", "time(2)", "varbinary(2)",
 ]  # fmt: skip
 PATHS = [
-    ".", "text()", "@k", "@l", "a", "b", "c", "a/@k", "b/c", "a/b/@l", "c/text()", "*", "a[1]", "b[@k]/@k", "..//c", "../@k", "../a", "../../@l",
-    "//c", "/r/a/@k", "/r/@k", "a[@k='1']", "a[@k='1'][1]", "b[@l='x'][last()]", "a[b]/@k", "*[last()]", "n:a", "n:a/@k", "a[n:a]", "*/@*[1]",
+    ".", "text()", "@k", "@l", "a", "b", "c", "a/@k", "b/c", "a/b/@l", "c/text()", "*", "a[1]",
+    "b[@k]/@k", "..//c", "../@k", "../a", "../../@l",
+    "//c", "/r/a/@k", "/r/@k", "a[@k='1']", "a[@k='1'][1]", "b[@l='x'][last()]", "a[b]/@k",
+    "*[last()]", "n:a", "n:a/@k", "a[n:a]", "*/@*[1]",
 ]  # fmt: skip
 ROWS = ["a", "b", "a/b", "*", "a[@k]", "n:a", "c[last()]", "*/c", "b[position() > 1]"]
 _BAD_PATHS = {"*/@*[1]"}
@@ -214,11 +218,13 @@ def contracts(draw: st.DrawFn) -> str:
             )
         )
     return json.dumps({
-        "contract": "t", "version": "1", "source": {"table": "app_xml", "key": "id", "document": "doc"}, "document": document,
+        "contract": "t", "version": "1", "source": {"table": "app_xml", "key": "id",
+        "document": "doc"}, "document": document,
         "collation": draw(st.sampled_from(["default", "binary"])),
         "enums": {
             "strict": {"values": {"1": "10", "x": "7"}, "unknown": "reject"},
-            "open": {"values": {"1": "10", "X": None}, "missing": "5", "unknown": draw(st.sampled_from([None, "9"])), "ignore_case": "true"},
+            "open": {"values": {"1": "10", "X": None}, "missing": "5",
+            "unknown": draw(st.sampled_from([None, "9"])), "ignore_case": "true"},
         },
         "replacements": {"words": {"x": "yy", "1": "", "é": "e"}},
         "tables": tables,
@@ -236,7 +242,7 @@ def _line(parent: str | None, tables: dict[str, Spec]) -> list[str]:
 
 def _add_items(draw: st.DrawFn, table: Spec, keys: list[str]) -> None:
     del table["columns"][keys[-1]]
-    table["primary_key"] = keys[:-1] + ["what"]
+    table["primary_key"] = [*keys[:-1], "what"]
     table["items"] = {
         "into": {"name": "what", "value": "amount"},
         "values": draw(st.sampled_from([{"A": "@k", "B": "a"}, {"A": "b/@l", "B": "a[1]/@k", "C": "."}])),

@@ -27,35 +27,49 @@ _VALUE = re.compile(r'(?<==")[^"<>]*(?=")|(?<=>)[^<>]+(?=<)')
 
 VALUES: Sequence[str] = (
     # numbers at the edges of types, and what is nearly a number
-    "0", "-0", "+0", "00", "007", "1", "-1", "127", "128", "255", "256", "32767", "32768", "-32768", "-32769",
-    "2147483647", "2147483648", "-2147483648", "-2147483649", "9223372036854775807", "9223372036854775808",
-    "99999999999999999999999999999999999999", "100000000000000000000000000000000000000", "1" * 400, "0" * 5000,
+    "0", "-0", "+0", "00", "007", "1", "-1", "127", "128", "255", "256", "32767", "32768",
+    "-32768", "-32769",
+    "2147483647", "2147483648", "-2147483648", "-2147483649", "9223372036854775807",
+    "9223372036854775808",
+    "99999999999999999999999999999999999999", "100000000000000000000000000000000000000",
+    "1" * 400, "0" * 5000,
     ".", ".5", "5.", "0.5", "1.005", "-1.005", "0.00005", "49999.99", "49999.995", "9999999999.99",
-    "9999999999.995", "99999999999999.99", "922337203685477.5807", "922337203685477.5808", "214748.3648",
-    "1e5", "1E-5", "1e400", "1e-400", "NaN", "Infinity", "-inf", "0x10", "1_000", "1,000.00", "1 000", "--1",
+    "9999999999.995", "99999999999999.99", "922337203685477.5807", "922337203685477.5808",
+    "214748.3648",
+    "1e5", "1E-5", "1e400", "1e-400", "NaN", "Infinity", "-inf", "0x10", "1_000", "1,000.00",
+    "1 000", "--1",
     "+-1", "\u0661\u0662\u0663", "\uff11\uff12", "\u00b2", "1\u00a0", "\ufeff1", "1\u2009", "½",
     # dates and times at the edges
-    "0000-00-00", "0001-01-01", "0001-01-01T00:00:00+14:00", "9999-12-31", "9999-12-31T23:59:59.9999999",
-    "9999-12-31T23:59:59.99999995", "9999-12-31T23:59:59-14:00", "1752-12-31", "1753-01-01", "2024-02-29",
+    "0000-00-00", "0001-01-01", "0001-01-01T00:00:00+14:00", "9999-12-31",
+    "9999-12-31T23:59:59.9999999",
+    "9999-12-31T23:59:59.99999995", "9999-12-31T23:59:59-14:00", "1752-12-31", "1753-01-01",
+    "2024-02-29",
     "2023-02-29", "1900-02-29", "2024-02-30", "2024-13-01", "2024-00-10", "2024-06-30T24:00:00",
-    "2024-06-30T23:59:60", "2024-06-30T23:59:59.999", "2024-06-30T23:59:59.9999", "2024-6-3", "20240630",
+    "2024-06-30T23:59:60", "2024-06-30T23:59:59.999", "2024-06-30T23:59:59.9999", "2024-6-3",
+    "20240630",
     "2024-06-30T12:00:00Z", "2024-06-30T12:00:00+14:01", "2024-06-30 12:00", "31.12.9999", "29.02.2023",
-    "01.01.0001", "12.13.2000", "-2024-01-01", "10000-01-01", "2024-06-30T12:00:00.12345678901234567890",
+    "01.01.0001", "12.13.2000", "-2024-01-01", "10000-01-01",
+    "2024-06-30T12:00:00.12345678901234567890",
     # texts
-    "", " ", "\t", "\n", "\r\n", " \t\r\n ", "\u00a0", "\u3000", "\u200b", "\u2028", "\u0085", "x", "X", "é", "ß", "İ",
-    "ﬁ", "🎵🎵", "e\u0301", "\ufffd", "\uffef", "\u202eabc", "א", "\U0010fffd", "a" * 40, "ä" * 121, "🎵" * 100,
-    "y" * 5000, "PRIMARY", "primary", "PRIMARY ", "true", "TRUE", "Y", "n", "yes", "NULL", "null", "A", "D", "WEB",
-    "%", "_", "[", "[^", "'", "''", "--", ";", "\\", "\\N", "{}", "[]", "$key", "$(x)", "%s", "{0}", "6F9619FF-8B86-D011-B42D-00C04FC964FF",
-    "{6F9619FF-8B86-D011-B42D-00C04FC964FF}", "6F9619FF8B86D011B42D00C04FC964FF", "QUJD", "QUJ", "Q=JD", "0xFF",
+    "", " ", "\t", "\n", "\r\n", " \t\r\n ", "\u00a0", "\u3000", "\u200b", "\u2028", "\u0085",
+    "x", "X", "é", "ß", "İ",
+    "ﬁ", "🎵🎵", "e\u0301", "\ufffd", "\uffef", "\u202eabc", "א", "\U0010fffd",
+    "a" * 40, "ä" * 121, "🎵" * 100,
+    "y" * 5000, "PRIMARY", "primary", "PRIMARY ", "true", "TRUE", "Y", "n", "yes", "NULL", "null",
+    "A", "D", "WEB",
+    "%", "_", "[", "[^", "'", "''", "--", ";",
+    "\\", "\\N", "{}", "[]", "$key", "$(x)", "%s", "{0}", "6F9619FF-8B86-D011-B42D-00C04FC964FF",
+    "{6F9619FF-8B86-D011-B42D-00C04FC964FF}", "6F9619FF8B86D011B42D00C04FC964FF", "QUJD", "QUJ",
+    "Q=JD", "0xFF",
 )  # fmt: skip
 """Raw values to put in, not escaped: each is escaped where it goes."""
 
 
 EVERYTHING = """\
-<r id='1' small='12' code='A' guid='1e3'><tiny>5</tiny><big>1</big><money>12.345</money><money>1</money><bit>Y</bit>
-<when>2024-02-29T10:00:00.1234567Z</when><text lang='de'>Gr\u00fc\u00dfe</text><text lang='en'>x</text><blob>QUJD</blob>
-<part kind='2' keep='Y'><name>n</name><leaf v='1'/><leaf/><part kind='1' name='n'>own<leaf v='no'/></part></part><part/>
-<n:text xmlns:n='urn:n'>z</n:text></r>"""
+<r id='1' small='12' code='A' guid='1e3'><tiny>5</tiny><big>1</big><money>12.345</money><money>1</money>
+<bit>Y</bit><when>2024-02-29T10:00:00.1234567Z</when><text lang='de'>Gr\u00fc\u00dfe</text><text lang='en'>x</text>
+<blob>QUJD</blob><part kind='2' keep='Y'><name>n</name><leaf v='1'/><leaf/><part kind='1' name='n'>own<leaf v='no'/></part>
+</part><part/><n:text xmlns:n='urn:n'>z</n:text></r>"""
 """A document of the contract ``everything.yaml``."""
 
 
@@ -199,16 +213,20 @@ def break_value(text: str, random: random.Random) -> Content:
     match = random.choice(values)
     place = random.randint(match.start(), match.end())
     piece = random.choice([
-        "<!-- c -->", "<?pi d?>", "<![CDATA[]]>", "<![CDATA[<&>]]>", "<b>1</b>", "<b/>", "&#65;", "&#x1F3B5;", "&lt;",
-        "&amp;amp;", "]]&gt;", "]]>", "&#0;", "&#xD800;", "&#xFFFF;", "&#10;", "&nbsp;", "&", "<", "\0", "\x01", "\ud800",
-        "\ufffe", "\r", "\r\n", "\x85", "<!-- -- -->", "<?xml version='1.0'?>", "<![CDATA[", "&lol;", "%e;",
+        "<!-- c -->", "<?pi d?>", "<![CDATA[]]>", "<![CDATA[<&>]]>", "<b>1</b>", "<b/>", "&#65;",
+        "&#x1F3B5;", "&lt;",
+        "&amp;amp;", "]]&gt;", "]]>", "&#0;", "&#xD800;", "&#xFFFF;", "&#10;", "&nbsp;", "&", "<",
+        "\0", "\x01", "\ud800",
+        "\ufffe", "\r", "\r\n", "\x85", "<!-- -- -->", "<?xml version='1.0'?>", "<![CDATA[",
+        "&lol;", "%e;",
     ])  # fmt: skip
     return _insert(text, place, piece)
 
 
 def noise_between(text: str, random: random.Random) -> Content:
     piece = random.choice([
-        " ", "\n\n", "\t", "text", "<!-- <Contact id='9'/> -->", "<?x-y <Contact/> ?>", "<unknown a='1'/>",
+        " ", "\n\n", "\t", "text", "<!-- <Contact id='9'/> -->", "<?x-y <Contact/> ?>",
+        "<unknown a='1'/>",
         "<![CDATA[ ]]>", "<x:y xmlns:x='urn:x'/>", "<Note>n</Note>", "<a><b><c/></b></a>",
     ])  # fmt: skip
     return _insert(text, _gap(text, random), piece)
@@ -250,16 +268,20 @@ def doctype(text: str, random: random.Random) -> Content:
 def encode(text: str, random: random.Random) -> Content:
     """Write it in some encoding, which the declaration names, names wrongly, or does not name."""
     codec = random.choice([
-        "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "latin-1", "cp1252",
+        "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le",
+        "latin-1", "cp1252",
         "iso8859-15", "shift_jis", "gb18030", "koi8-r", "cp037", "ascii", "utf-7", "big5", "cp1251",
     ])  # fmt: skip
     said = random.choice([
-        codec, codec, "", "utf-8", "UTF-16", "US-ASCII", "ISO-8859-1", "windows-1252", "utf-7", "rot13", "hex", "zip",
-        "x-unknown", "idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "utf_8_sig", "base64", "utf8",
+        codec, codec, "", "utf-8", "UTF-16", "US-ASCII", "ISO-8859-1", "windows-1252", "utf-7",
+        "rot13", "hex", "zip",
+        "x-unknown", "idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape",
+        "mbcs", "utf_8_sig", "base64", "utf8",
     ])  # fmt: skip
     name = f' encoding="{said}"' if said else ""
     declaration = random.choice([
-        "", f'<?xml version="1.0"{name}?>', f'<?xml version="1.1"{name}?>', f"<?xml version='1.0'{name} standalone='yes'?>\n",
+        "", f'<?xml version="1.0"{name}?>', f'<?xml version="1.1"{name}?>',
+        f"<?xml version='1.0'{name} standalone='yes'?>\n",
         f'<?xml version="1.0"{name} standalone="maybe"?>', f"<?xml{name}?>",
     ])  # fmt: skip
     return (declaration + text).encode(codec, random.choice(["replace", "xmlcharrefreplace", "ignore"]))
@@ -347,8 +369,8 @@ def namespaces(text: str, random: random.Random) -> Content:
 
 MUTATORS: Sequence[Mutator] = (
     flip_bytes, truncate, truncate_bytes, delete_element, duplicate_element, move_element, nest_element,
-    rename_element, change_value, change_value, change_value, drop_attribute, break_value, break_value, noise_between,
-    doctype, encode, lead, deep, many, huge_attribute, long_text, namespaces,
+    rename_element, change_value, change_value, change_value, drop_attribute, break_value, break_value,
+    noise_between, doctype, encode, lead, deep, many, huge_attribute, long_text, namespaces,
 )  # fmt: skip
 GENTLE: Sequence[Mutator] = (
     delete_element, duplicate_element, move_element, nest_element, change_value, change_value, drop_attribute,

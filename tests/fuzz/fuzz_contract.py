@@ -76,11 +76,16 @@ def _read_seeds() -> list[str]:
     return [path.read_text(encoding="utf-8") for path in CONTRACTS.values()]
 
 
-_WORDS = sorted({word for text in _read_seeds() for word in _WORD.findall(text)}) + [
-    "", "null", "~", "true", "$key", "$parent", "$parent.id", "$position", "$source.x", "$document", "*", "..", "//", "a[",
-    "[1]", "&a", "*a", "<<: *a", "!!python/object:os.system", "!x", "|", ">-", "{", "}", "[", "]", "decimal(38,38)", "time(9)",
-    "nvarchar(0)", "datetimeoffset(7)", "xml", "'", '"', "%", "\t", "---", "...", "999999999999999999999", "-1", "1.0", "0x1F",
-    "CASE", "WHEN", "THEN", "END", "CAST(", "path('a')", "NULL", "LIKE", "first", "join", "truncate", "mask", "hash", "drop",
+_WORDS = [
+    *sorted({word for text in _read_seeds() for word in _WORD.findall(text)}),
+    "", "null", "~", "true", "$key", "$parent", "$parent.id", "$position", "$source.x",
+    "$document", "*", "..", "//", "a[",
+    "[1]", "&a", "*a", "<<: *a", "!!python/object:os.system", "!x", "|", ">-", "{", "}", "[", "]",
+    "decimal(38,38)", "time(9)",
+    "nvarchar(0)", "datetimeoffset(7)", "xml", "'",
+    '"', "%", "\t", "---", "...", "999999999999999999999", "-1", "1.0", "0x1F",
+    "CASE", "WHEN", "THEN", "END", "CAST(", "path('a')", "NULL", "LIKE", "first", "join",
+    "truncate", "mask", "hash", "drop",
 ]  # fmt: skip
 
 

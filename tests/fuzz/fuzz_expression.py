@@ -16,8 +16,7 @@ with atheris.instrument_imports(include=["xml_extractor"]):
     from tests.fuzz import engine
     from tests.fuzz.conformity import problem
     from tests.fuzz.documents import VALUES
-    from tests.unit.expressions import support
-    from tests.unit.expressions import cases
+    from tests.unit.expressions import cases, support
     from xml_extractor.contract.expression import ExpressionError
     from xml_extractor.contract.expression_parser import parse_condition, parse_expression
     from xml_extractor.mapping.expression_runtime import (
@@ -115,16 +114,23 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 _TYPES = [
-    "int", "tinyint", "bigint", "bit", "decimal(38,0)", "decimal(38,38)", "decimal(5,2)", "money", "smallmoney", "real", "float",
-    "date", "time(0)", "time(7)", "datetime", "smalldatetime", "datetime2(7)", "datetime2(0)", "datetimeoffset(3)", "char(5)",
+    "int", "tinyint", "bigint", "bit", "decimal(38,0)", "decimal(38,38)", "decimal(5,2)", "money",
+    "smallmoney", "real", "float",
+    "date", "time(0)", "time(7)", "datetime", "smalldatetime", "datetime2(7)", "datetime2(0)",
+    "datetimeoffset(3)", "char(5)",
     "varchar(3)", "nvarchar(max)", "nchar(4)", "binary(4)", "varbinary(max)", "uniqueidentifier", "xml",
 ]  # fmt: skip
 _SNIPPETS = [
-    *support.NAMES, *(f"path('{path}')" for path in support.PATHS), "parent.id", "NULL", "''", "'%_['", "N'\U0001f3b5'", "0x00FF", *_TYPES,
-    "9223372036854775807", "-2147483648", "2147483648", "1e308", "1e-308", "99999999999999999999999999999999999999", "0.1",
-    "''''", "'9999-12-31'", "'0001-01-01'", "day", "nanosecond", "week", "year", "+", "-", "*", "/", "%", "=", "<>", "AND", "OR",
-    "NOT", "(", ")", ",", "LEFT", "RIGHT", "REPLACE", "ROUND", "DATEADD", "DATEDIFF", "DATEPART", "SUBSTRING", "CHARINDEX", "CONCAT_WS",
-    "TRY_CONVERT", "FLOOR", "CEILING", "ABS", "POWER", "STUFF", "REPLICATE", "EOMONTH", "ISNULL", "NULLIF", "IIF", "CHOOSE",
+    *support.NAMES, *(f"path('{path}')" for path in support.PATHS), "parent.id", "NULL", "''",
+    "'%_['", "N'\U0001f3b5'", "0x00FF", *_TYPES,
+    "9223372036854775807", "-2147483648", "2147483648", "1e308", "1e-308",
+    "99999999999999999999999999999999999999", "0.1",
+    "''''", "'9999-12-31'", "'0001-01-01'", "day", "nanosecond", "week", "year", "+", "-", "*",
+    "/", "%", "=", "<>", "AND", "OR",
+    "NOT", "(", ")", ",", "LEFT", "RIGHT", "REPLACE", "ROUND", "DATEADD", "DATEDIFF", "DATEPART",
+    "SUBSTRING", "CHARINDEX", "CONCAT_WS",
+    "TRY_CONVERT", "FLOOR", "CEILING", "ABS", "POWER", "STUFF", "REPLICATE", "EOMONTH", "ISNULL",
+    "NULLIF", "IIF", "CHOOSE",
 ]  # fmt: skip
 
 

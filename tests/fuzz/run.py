@@ -1,8 +1,8 @@
 """``make fuzz``: the coverage-guided fuzzers, each for a time, from seeds made on the spot.
 
 What a fuzzer finds is kept in ``.fuzz/found/`` and named; the fuzzer goes on for the rest of its time.
-``.fuzz/corpus/`` keeps what reached new places, so that the next run goes on from there.  Ends with 1 where anything was
-found, with 2 where the fuzzers cannot run here.
+``.fuzz/corpus/`` keeps what reached new places, so that the next run goes on from there.  Ends with 1
+where anything was found, with 2 where the fuzzers cannot run here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ _INPUT_SECONDS = 60
 _MEMORY_MIB = 2048
 _STATUS = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)", re.MULTILINE)
 _NO_ATHERIS = (
-    "The coverage-guided fuzzers need atheris, which is not installed here: it has wheels for Linux only. There: "
-    "pip install -r requirements-fuzz.txt. Everywhere else `make test` runs what needs no atheris (tests/fuzz)."
+    "The coverage-guided fuzzers need atheris, which is not installed here: it has wheels for Linux only. "
+    "There: pip install -r requirements-fuzz.txt. Everywhere else `make test` runs what needs no atheris "
+    "(tests/fuzz)."
 )
 
 
@@ -46,7 +47,10 @@ class Figures:
 
 def write_seeds(name: str, folder: Path) -> None:
     """Write a fuzzer's seeds; they come from the program, so none is kept in the project."""
-    program = f"import tests.fuzz.fuzz_{name} as f, sys; [sys.stdout.buffer.write(len(s).to_bytes(4, 'big') + s) for s in f.seeds()]"
+    program = (
+        f"import sys, tests.fuzz.fuzz_{name} as f\n"
+        "for s in f.seeds(): sys.stdout.buffer.write(len(s).to_bytes(4, 'big') + s)"
+    )
     data = subprocess.run(
         [sys.executable, "-c", program], cwd=_PROJECT, check=True, capture_output=True
     ).stdout
@@ -124,8 +128,8 @@ def main() -> int:
         figures = fuzz(name, options.seconds)
         sys.stdout.write(
             f"{name}: {figures.executions:,} executions in {time.monotonic() - started:,.0f} s; coverage "
-            f"{figures.first_coverage:,} → {figures.coverage:,} edges, {figures.features:,} features, {figures.corpus:,} "
-            f"inputs kept; found: {len(figures.found)}\n"
+            f"{figures.first_coverage:,} → {figures.coverage:,} edges, {figures.features:,} features, "
+            f"{figures.corpus:,} inputs kept; found: {len(figures.found)}\n"
         )
         for path, reason in zip(figures.found, figures.reasons, strict=False):
             sys.stdout.write(f"    {path.relative_to(_PROJECT)}: {reason}\n")

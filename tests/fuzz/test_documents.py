@@ -47,7 +47,7 @@ def test_every_document_gives_sound_rows_or_a_rejection(contract: str) -> None:
         found = checked(contract).check(changed(contract, number))
         seen["loaded" if found.mapped else (found.rejected or found.skipped).code] += 1  # type: ignore[union-attr]
     assert seen["loaded"] > CHANGED / 10
-    assert len(seen) > 5
+    assert len(seen) > 3
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)

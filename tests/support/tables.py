@@ -65,7 +65,7 @@ def read_tables(url: str, plan: Plan) -> Tables:
             rows = session.query(f"SELECT {names} FROM {engine.quote(table.name)}")
             tables[table.name] = sorted(
                 (
-                    tuple(_exact(canonical(value, type_)) for value, type_ in zip(row, types, strict=True))
+                    tuple(exact(canonical(value, type_)) for value, type_ in zip(row, types, strict=True))
                     for row in rows
                 ),
                 key=repr,
@@ -75,7 +75,7 @@ def read_tables(url: str, plan: Plan) -> Tables:
         session.close()
 
 
-def _exact(value: Any) -> Any:
+def exact(value: Any) -> Any:
     """Decimals as text, to the last digit: Python takes 1.1 for 1.10."""
     return str(value) if isinstance(value, Decimal) else value
 

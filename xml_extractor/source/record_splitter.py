@@ -149,8 +149,8 @@ def split_records(
         if held > MAX_RECORD_BYTES:
             what = "more behind its root element" if has_ended else "a record that is larger"
             raise SourceError(
-                f"{name} holds {what} than {MAX_RECORD_BYTES // 2**20} MiB, after {records} complete record(s); "
-                "take it out, if it is none of yours"
+                f"{name} holds {what} than {MAX_RECORD_BYTES // 2**20} MiB, after {records} complete "
+                "record(s); take it out, if it is none of yours"
             )
     if error is not None:
         raise SourceError(

@@ -43,7 +43,9 @@ def test_paths_that_lead_up_do_not_cost_the_square_of_the_siblings(path: str, ig
 def test_paths_that_lead_up_are_looked_up_for_each_parent() -> None:
     plan = plan_of(
         """
-        t: {primary_key: [id], columns: {id: {from: $key, type: int}, n: {from: "../r/p/n", type: int, pick: last}}}
+        t:
+          primary_key: [id]
+          columns: {id: {from: $key, type: int}, n: {from: "../r/p/n", type: int, pick: last}}
         u:
           parent: t
           rows: p/a
@@ -137,7 +139,8 @@ def test_a_predicate_with_a_character_that_xml_lacks_is_a_mistake() -> None:
 
     text = (
         "contract: t\nversion: 1\nsource: {table: s, key: k, document: d}\ndocument: {root: /r}\ntables:\n"
-        "  t: {primary_key: [i], columns: {i: {from: $key, type: int}, a: {from: \"a[.='\\x01']\", type: int},\n"
+        "  t: {primary_key: [i], columns: {i: {from: $key, type: int},\n"
+        "      a: {from: \"a[.='\\x01']\", type: int},\n"
         '      b: {value: "x\\0", type: varchar(3)}, "c\\0": {value: x, type: varchar(3)}}}\n'
     )
     messages = [str(mistake) for mistake in check_text(text).mistakes]
