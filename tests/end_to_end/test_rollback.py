@@ -22,6 +22,7 @@ from xml_extractor import Contract, LoadOptions
 from xml_extractor.errors import TargetError, UsageError
 from xml_extractor.operations.rollback import Rollback, RolledBack, _stretches
 from xml_extractor.operations.status import read_status
+from xml_extractor.settings import ExecutorChoice
 
 Content = tuple[Tables, list[Any], list[Any]]
 
@@ -38,8 +39,8 @@ def contract_file(tmp_path: Path) -> Path:
     return path
 
 
-def roll_back(url: str, load_id: int, *, force: bool = False, **options: object) -> RolledBack:
-    settings: dict[str, object] = {"batch_size": 7, **options}
+def roll_back(url: str, load_id: int, *, force: bool = False, **options: Any) -> RolledBack:
+    settings: dict[str, Any] = {"batch_size": 7, **options}
     with Rollback(url, contract(), load_id, LoadOptions(**settings), force=force) as back:
         return back.run(back.preview())
 
@@ -347,7 +348,7 @@ def test_a_loader_that_ends_late_does_not_bring_the_load_back(database_url: str,
 
     from xml_extractor import load
 
-    options = LoadOptions(executor="serial", create_tables=True)
+    options = LoadOptions(executor=ExecutorChoice.SERIAL, create_tables=True)
     load(notes.url, database_url, contract(), options, on_start=on_start)
     assert rolled_back.is_set()
     assert states(database_url)[3] == "rolled_back"

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tests.support.tables import Tables, read_tables
 from xml_extractor import Contract, LoadOptions, LoadSummary, load
@@ -62,9 +63,9 @@ class Notes:
         with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.executemany("INSERT OR REPLACE INTO app_xml VALUES (?, ?)", documents.items())
 
-    def load(self, target: str, of: Contract | None = None, **options: object) -> LoadSummary:
+    def load(self, target: str, of: Contract | None = None, **options: Any) -> LoadSummary:
         """Load into a target; the summary's sums have been checked."""
-        settings: dict[str, object] = {
+        settings: dict[str, Any] = {
             "create_tables": True,
             "executor": "serial",
             "batch_size": 7,

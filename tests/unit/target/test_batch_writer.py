@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.support.target_plans import loaded, refused
 from tests.unit.target.conftest import make_writer
 from xml_extractor.engines.base import FaultKind, Session
 from xml_extractor.errors import TargetError
-from xml_extractor.mapping.records import DocumentRecord, Key, Previous, State
+from xml_extractor.mapping.records import DocumentRecord, Key, Look, Previous, Renewal, State
 from xml_extractor.target.base import BatchResult
 from xml_extractor.target.batch_writer import DatabaseBatchWriter
 from xml_extractor.target.ledger import document_digest
@@ -454,6 +455,53 @@ def test_a_reload_whose_answer_is_lost_is_done_once(
     assert sums(result) == (2, 0, 0, 0)
     assert result.rows == result.document_rows == (2, 4)
     assert content(session) == expected({1: 1, 2: 3})
+
+
+@pytest.mark.parametrize("step", ["commit", "execute_many", "delete_rows:load_quarantine"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_refused_new_version_changes_quarantine_alone_and_so_does_its_end(
+    engine: FakeEngine, writer: DatabaseBatchWriter, session: Session, record: Any, step: str, after: bool
+) -> None:
+    writer.commit_batch([record(1, 5)])
+    before = content(session)
+
+    def known(**more: Any) -> Previous:
+        return replace(previous_of(session, 1), renewal=Renewal.REPLACE, **more)
+
+    engine.fail_once(step, FaultKind.DISCONNECTED, after=after)
+    result = writer.commit_batch([refused(1, previous=known())])
+    assert sums(result) == (0, 0, 1, 0)
+    assert (result.changed, result.replaced) == (1, 0)
+    assert result.rows == result.document_rows == (0, 0)
+    row = ("1", 1, "parse", "not_well_formed", "it is no XML", None, None, "a/b")
+    assert content(session) == {**before, "quarantine": [row]}
+    engine.fail_once(step, FaultKind.DISCONNECTED, after=after)
+    restored = DocumentRecord(
+        1, State.LOADED, b"h" * 16, look=Look.RESTORED, previous=known(has_refused=True)
+    )
+    result = writer.commit_batch([restored])
+    assert sums(result) == (0, 1, 0, 0)
+    assert result.rows == result.document_rows == (0, 0)
+    assert content(session) == before
+
+
+def test_documents_that_are_only_looked_at_need_no_connection(
+    engine: FakeEngine, writer: DatabaseBatchWriter
+) -> None:
+    previous = Previous(State.LOADED, 1, target_plans.DIGEST, b"h" * 16)
+    looks = (
+        (Look.UNCHANGED, State.LOADED), (Look.CHANGED, State.LOADED), (Look.STILL_REFUSED, State.QUARANTINED),
+        (Look.UNCHANGED, State.SKIPPED),
+    )  # fmt: skip
+    result = writer.commit_batch(
+        [
+            DocumentRecord(key, state, b"", look=look, previous=previous)
+            for key, (look, state) in enumerate(looks)
+        ]
+    )
+    assert sums(result) == (0, 2, 1, 1)
+    assert (result.changed, result.changed_keys, result.attempts) == (1, [1], 0)
+    assert engine.steps == []
 
 
 def test_rows_that_the_ledger_does_not_know_of_are_never_deleted(
