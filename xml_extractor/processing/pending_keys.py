@@ -146,7 +146,7 @@ class PendingKeys:
                     state = entry.counts_as
                     # What is in quarantine waits for a replay anyway, under whatever version it got there.
                     other_plan = entry.plan_digest != self._plan_digest and state is not State.QUARANTINED
-                    known.add(state, entry.mark, other_plan=other_plan)
+                    known.add(state, entry.mark, other_plan)
                     continue
                 previous[key] = renewed
                 counts.looks += renewed.renewal is not Renewal.RELOAD

@@ -62,7 +62,7 @@ class RangeTracker:
             for key, state, mark, other_plan in documents:
                 found = self._range_of.pop(key, None)
                 if found is not None:
-                    found.counts.add(state, mark, other_plan=other_plan)
+                    found.counts.add(state, mark, other_plan)
                     self._take_off(found)
 
     def vanish(self, keys: Iterable[Key]) -> None:

@@ -55,9 +55,9 @@ class RangeCounts:
     other_plan: int = 0
     """Of those loaded or skipped, documents that were settled under another version of the contract."""
     content: int = 0
-    """Sum of :func:`ledger_mark` over the range's ledger rows, modulo 2**128: the same in any order."""
+    """Sum of :func:`ledger_mark` over the range's ledger rows: the same in any order."""
 
-    def add(self, state: State, mark: int, *, other_plan: bool = False) -> None:
+    def add(self, state: State, mark: int, other_plan: bool = False) -> None:
         """Count one document."""
         if state is State.LOADED:
             self.loaded += 1
@@ -66,7 +66,7 @@ class RangeCounts:
         else:
             self.skipped += 1
         self.other_plan += other_plan
-        self.content = (self.content + mark) % _CONTENT_MODULUS
+        self.content += mark
 
     def __add__(self, other: RangeCounts) -> RangeCounts:
         return RangeCounts(
@@ -74,7 +74,7 @@ class RangeCounts:
             self.quarantined + other.quarantined,
             self.skipped + other.skipped,
             self.other_plan + other.other_plan,
-            (self.content + other.content) % _CONTENT_MODULUS,
+            self.content + other.content,
         )
 
     @property
@@ -184,7 +184,7 @@ class RangeBook:
                     done.counts.quarantined,
                     done.counts.skipped,
                     done.counts.other_plan,
-                    done.counts.content.to_bytes(CONTENT_BYTES, "big"),
+                    (done.counts.content % _CONTENT_MODULUS).to_bytes(CONTENT_BYTES, "big"),
                     now,
                 )
                 for done in ranges
