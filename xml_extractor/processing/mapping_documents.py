@@ -83,6 +83,13 @@ def refused(key: int | str, previous: Previous | None, code: str, message: str) 
     )
 
 
+OUT_OF_MEMORY: Final = (
+    "The program got no more memory, and no single document is known to be the cause. What is committed "
+    "stays, and the same command goes on from there; give it more memory, or run it with fewer --workers, a "
+    "smaller --batch-bytes and a lower --memory-limit"
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is, or was caused by, the lack of memory."""
     seen: set[int] = set()

@@ -20,17 +20,17 @@ from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine
 from xml_extractor.errors import HaltedError, LoaderError, WorkerError
-from xml_extractor.mapping.records import Key, Previous, SourceDocument
+from xml_extractor.mapping.records import Key, Previous
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.circuit_breaker import CircuitBreaker
 from xml_extractor.processing.database_insert_thread import DatabaseInsertThread
-from xml_extractor.processing.document_fetcher import FIRST_FETCH_DOCUMENTS, document_bytes
 from xml_extractor.processing.drift_guard import DriftGuard
-from xml_extractor.processing.executor_choice import SAMPLE_DOCUMENTS, ExecutorChoice, choose_executor
+from xml_extractor.processing.executor_choice import ExecutorChoice, choose_executor
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.load_counts import LoadCounts
-from xml_extractor.processing.mapping_documents import is_out_of_memory
+from xml_extractor.processing.look_ahead import LookAhead, documents_to_time, look_ahead
+from xml_extractor.processing.mapping_documents import OUT_OF_MEMORY, is_out_of_memory
 from xml_extractor.processing.memory_budget import fitted_options, memory_limit, processes_fit
 from xml_extractor.processing.pending_keys import GivenKeys, PendingKeys
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
@@ -59,21 +59,8 @@ POLL_SECONDS = 0.1
 """How often the calling thread looks at the stages: also the longest that a signal waits on platforms
 where a blocked main thread does not see it."""
 
-LOOK_AHEAD_DOCUMENTS = 2_000
-"""Pending documents that are looked for before an executor is chosen."""
-
-SAMPLE_BYTES = 8 * 2**20
-"""The most that the documents timed for the choice may hold."""
-
 END_SECONDS = 8.0
 """How long the stages may take to end after the pipeline has: less than the 10 s of law 6."""
-
-
-OUT_OF_MEMORY = (
-    "The program got no more memory, and no single document is known to be the cause. What is committed "
-    "stays, and the same command goes on from there; give it more memory, or run it with fewer --workers, a "
-    "smaller --batch-bytes and a lower --memory-limit"
-)
 
 
 class ParallelCoordinator:
@@ -170,11 +157,11 @@ class ParallelCoordinator:
             total = pending.total()
             self._progress.start(total)
             chunks = iter(pending)
-            first, is_all = self._look_ahead(chunks)
-            self._try_sample(reader, first, is_all=is_all)
-            self._choose(reader, first, total)
+            ahead = self._look_ahead(chunks)
+            self._try_sample(reader, ahead)
+            self._choose(reader, ahead, total)
             self._fit_memory()
-            todo = chain(first, chunks)
+            todo = chain(ahead.chunks, chunks)
             if self._choice.executor == ExecutorSetting.SERIAL.value or not self._run_in_parallel(todo):
                 self._run_serially(reader, todo)
         except (PipelineStopped, LoaderError):
@@ -198,37 +185,26 @@ class ParallelCoordinator:
             raise self._breaker.error(*self._counts.refusals())
         return summary
 
-    def _look_ahead(self, chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
-        """Return the first pending documents, by which sample and executor are chosen, and whether they
-        are all; none where nobody is to look at them."""
-        options = self._options
-        guarded = self._keys is None and options.drift_sample > 0
-        if not guarded and options.executor is not ExecutorSetting.AUTO:
-            return [], False
-        looked_at: list[Chunk] = []
-        documents = 0
-        # A page of keys is read anyway before the first chunk comes out; what else is pending of it
-        # costs nothing more.
-        for chunk in chunks:
-            looked_at.append(chunk)
-            documents += len(chunk.keys)
-            if documents >= max(LOOK_AHEAD_DOCUMENTS, options.drift_sample):
-                return looked_at, False
-        return looked_at, True
+    def _look_ahead(self, chunks: Iterator[Chunk]) -> LookAhead:
+        """Return the first pending documents, if anybody is to judge the load by them."""
+        sampled = self._options.drift_sample if self._keys is None else 0
+        if not sampled and self._options.executor is not ExecutorSetting.AUTO:
+            return LookAhead()
+        return look_ahead(chunks, sampled)
 
-    def _try_sample(self, reader: SourceReader, looked_at: list[Chunk], *, is_all: bool) -> None:
+    def _try_sample(self, reader: SourceReader, ahead: LookAhead) -> None:
         """Halt before the first document where a sample says that too many would be refused."""
         options = self._options
         if self._keys is not None or not options.drift_sample:
             return  # a replay's documents are in quarantine already
         guard = DriftGuard(self._setup, reader, self._load, options, self._state, self._throttle)
-        report = guard.judge(looked_at, is_all=is_all)
-        if report is not None and not options.dry_run:
-            raise HaltedError(report.text())
+        report = guard.judge(ahead.chunks, is_all=ahead.is_all)
         if report is not None:
+            if not options.dry_run:
+                raise HaltedError(report.text())
             self._note(f"without --dry-run this load would be {report.headline()}")
 
-    def _choose(self, reader: SourceReader, looked_at: list[Chunk], total: int | None) -> None:
+    def _choose(self, reader: SourceReader, ahead: LookAhead, total: int | None) -> None:
         """Settle on an executor."""
         if self._insert_threads < self._options.insert_threads:
             self._note(
@@ -242,23 +218,14 @@ class ParallelCoordinator:
             self._choice = ExecutorChoice("thread", "two worker processes do not fit into the memory")
             self._note(f"executor thread: {self._choice.reason}")
             return
-        keys = [key for chunk in looked_at for key in chunk.keys][:SAMPLE_DOCUMENTS]
-        if options.throttle is not None:
-            # They are read once more to be loaded: no more than the first chunk, and counted.
-            keys = keys[: self._throttle.chunk_documents]
-            self._throttle.take(len(keys))
-        sample: list[SourceDocument] = []
-        for start in range(0, len(keys), FIRST_FETCH_DOCUMENTS):
-            sample += reader.documents(keys[start : start + FIRST_FETCH_DOCUMENTS])
-            if sum(document_bytes(document) for document in sample) >= SAMPLE_BYTES:
-                break
+        sample = documents_to_time(reader, ahead, self._throttle)
         assert self._pending is not None
         estimate = self._pending.pending_estimate(total)
         with Watch(options.worker_timeout, self._state) as watch:
             self._choice = choose_executor(
                 self._setup, sample, estimate, options.workers, options.throttle, self._state, watch
             )
-        if looked_at:
+        if ahead.chunks:
             self._note(f"executor {self._choice.executor}: {self._choice.reason}")
 
     def _fit_memory(self) -> None:

@@ -316,7 +316,7 @@ def test_auto_judges_by_all_that_is_pending_not_by_the_first_page(
         return ExecutorChoice("thread", "for the test")
 
     monkeypatch.setattr("xml_extractor.processing.parallel_coordinator.choose_executor", choose)
-    monkeypatch.setattr("xml_extractor.processing.parallel_coordinator.LOOK_AHEAD_DOCUMENTS", 100)
+    monkeypatch.setattr("xml_extractor.processing.look_ahead.LOOK_AHEAD_DOCUMENTS", 100)
     coordinator(source, plan, MemoryTarget(), executor="auto").run()
     assert seen == [DOCUMENTS]
 

@@ -1,0 +1,58 @@
+"""The first pending documents: what guard and choice of executor judge a load by before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from xml_extractor.mapping.records import SourceDocument
+from xml_extractor.processing.chunks import Chunk
+from xml_extractor.processing.document_fetcher import FIRST_FETCH_DOCUMENTS, document_bytes
+from xml_extractor.processing.executor_choice import SAMPLE_DOCUMENTS
+from xml_extractor.processing.throttle import Throttle
+from xml_extractor.source.reader import SourceReader
+
+LOOK_AHEAD_DOCUMENTS: Final = 2_000
+"""Pending documents that are looked for before anything is dispatched."""
+
+SAMPLE_BYTES: Final = 8 * 2**20
+"""The most that the documents timed for the choice of executor may hold."""
+
+
+@dataclass(slots=True)
+class LookAhead:
+    """The chunks that will be dispatched first, and whether they are all there are."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    is_all: bool = False
+
+
+def look_ahead(chunks: Iterator[Chunk], documents: int = 0) -> LookAhead:
+    """Take the first chunks, of :data:`LOOK_AHEAD_DOCUMENTS` or as many as are asked for, if that is more."""
+    ahead = LookAhead()
+    wanted, seen = max(LOOK_AHEAD_DOCUMENTS, documents), 0
+    # A page of keys is read anyway before the first chunk comes out; what else is pending of it costs
+    # nothing more.
+    for chunk in chunks:
+        ahead.chunks.append(chunk)
+        seen += len(chunk.keys)
+        if seen >= wanted:
+            return ahead
+    ahead.is_all = True
+    return ahead
+
+
+def documents_to_time(reader: SourceReader, ahead: LookAhead, throttle: Throttle) -> list[SourceDocument]:
+    """Read the documents by which an executor is chosen; bounded in number and in bytes."""
+    keys = [key for chunk in ahead.chunks for key in chunk.keys][:SAMPLE_DOCUMENTS]
+    if throttle.per_second is not None:
+        # They are read once more to be loaded: no more than the first chunk, and counted.
+        keys = keys[: throttle.chunk_documents]
+        throttle.take(len(keys))
+    sample: list[SourceDocument] = []
+    for start in range(0, len(keys), FIRST_FETCH_DOCUMENTS):
+        sample += reader.documents(keys[start : start + FIRST_FETCH_DOCUMENTS])
+        if sum(map(document_bytes, sample)) >= SAMPLE_BYTES:
+            break
+    return sample
