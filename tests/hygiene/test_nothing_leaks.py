@@ -110,6 +110,7 @@ def target_url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return database_url
 
 
+@pytest.mark.timeout(900)  # a dozen commands, and each connects: slow where the server is
 @pytest.mark.parametrize("executor", ["thread"])
 def test_a_load_that_meets_everything(executor: str, desk: Desk, source_url: str, target_url: str) -> None:
     where = ("--source", source_url, "--target", target_url, "--contract", desk.contract)
