@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def test_a_load_that_nobody_touched_is_clean(database_url: str, tmp_path: Path) 
         assert report.documents == {State.LOADED: 6, State.QUARANTINED: 1, State.SKIPPED: 1}
         assert [(t.name, t.expected, t.found) for t in report.tables] == [("t", 6, 6), ("u", 17, 17)]
         assert report.untold == []
+        assert report.ranges == (1 if deep else 0)
 
 
 CHANGES: dict[str, tuple[list[str], Findings, Findings]] = {
@@ -113,12 +115,12 @@ CHANGES: dict[str, tuple[list[str], Findings, Findings]] = {
         ["DELETE FROM load_ledger WHERE source_key = '2'"],
         [(2, None, None, "not_loaded", 1), (2, "t", None, "unknown_key", 1),
          (2, "u", None, "unknown_key", 2)],
-        [],
+        [(8, "load_ranges", None, "range_differs", 1)],
     ),
     "a quarantined document's ledger row deleted": (
         ["DELETE FROM load_ledger WHERE source_key = '5'"],
         [(5, None, None, "not_loaded", 1), (5, None, None, "quarantine_detail_extra", 1)],
-        [],
+        [(8, "load_ranges", None, "range_differs", 1)],
     ),
     "a detail of quarantine deleted": (
         ["DELETE FROM load_quarantine WHERE source_key = '5'"],
@@ -143,7 +145,12 @@ CHANGES: dict[str, tuple[list[str], Findings, Findings]] = {
     "loaded said to be quarantined": (
         ["UPDATE load_ledger SET state = 'quarantined' WHERE source_key = '8'"],
         [(8, None, None, "quarantine_detail_missing", 1), (8, "t", None, "rows_extra", 1)],
+        [(8, "load_ranges", None, "range_differs", 1)],
+    ),
+    "a ledger row written by somebody else": (
+        ["UPDATE load_ledger SET batch = batch + 1 WHERE source_key = '4'"],
         [],
+        [(8, "load_ranges", None, "range_differs", 1)],
     ),
     "a source row deleted": (
         ["DELETE FROM app_xml WHERE app_id = 3"],
@@ -209,11 +216,13 @@ def test_text_keys(database_url: str, tmp_path: Path) -> None:
         "DELETE FROM load_ledger WHERE source_key = 'a b'",
     )
     _, found = verified(database_url, made, tmp_path, deep=True)
+    last = json.loads(query(database_url, "SELECT last_key FROM load_ranges")[0][0])
     assert found == sorted(
         [
             ("05", "u", None, "rows_missing", 1), ("05", "u", None, "row_missing", 1),
             ("back\\slash", "t", "v", "value_differs", 1), ("a b", None, None, "not_loaded", 1),
             ("a b", "t", None, "unknown_key", 1), ("a b", "u", None, "unknown_key", 1),
+            (last, "load_ranges", None, "range_differs", 1),
         ],
         key=repr,
     )  # fmt: skip

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     UNKNOWN_KEY = "unknown_key"
     ORPHAN = "orphan"
     CONTENT_DIFFERS = "content_differs"
+    RANGE_DIFFERS = "range_differs"
     VALUE_DIFFERS = "value_differs"
     ROW_MISSING = "row_missing"
     ROW_EXTRA = "row_extra"
@@ -45,6 +46,7 @@ MEANING: Final = {
     Kind.ROWS_EXTRA: "rows beyond those that the ledger recorded",
     Kind.UNKNOWN_KEY: "rows of keys that the ledger does not know",
     Kind.ORPHAN: "rows whose parent's row is not there",
+    Kind.RANGE_DIFFERS: "finished ranges whose ledger rows are not what load_ranges says",
     Kind.CONTENT_DIFFERS: "tables that do not carry the source key, and hold other values than the documents",
     Kind.VALUE_DIFFERS: "values that are not what the document says",
     Kind.ROW_MISSING: "rows that the document makes and the table lacks",

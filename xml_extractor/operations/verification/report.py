@@ -38,6 +38,8 @@ class VerifyReport:
     """Documents that were mapped again."""
     other_plan: int = 0
     """Loaded documents that were loaded under another version of the contract: not mapped again."""
+    ranges: int = 0
+    """Finished ranges of keys of the latest load, compared with what ``load_ranges`` claims of them."""
     others: int = 0
     """Loaded documents of other sources and contracts with rows in the same tables."""
     in_motion: int = 0
@@ -89,6 +91,7 @@ class VerifyReport:
             ],
             "compared": self.compared,
             "other_plan": self.other_plan,
+            "ranges": self.ranges,
             "others": self.others,
             "in_motion": self.in_motion,
             "unlocated": self.unlocated,

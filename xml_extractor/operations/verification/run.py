@@ -27,6 +27,7 @@ from xml_extractor.operations.verification.checkpoint import Checkpoint
 from xml_extractor.operations.verification.content import ContentLocator, MappedSums, map_again
 from xml_extractor.operations.verification.differences import Difference, Differences, Kind
 from xml_extractor.operations.verification.ledger_side import LedgerSums
+from xml_extractor.operations.verification.ranges_side import compare_ranges
 from xml_extractor.operations.verification.report import TableReport, VerifyReport
 from xml_extractor.operations.verification.subject import PAGE_KEYS, Connections, Subject
 from xml_extractor.operations.verification.workers import LocalCounter, TableSums, Worker, Workers
@@ -34,6 +35,7 @@ from xml_extractor.settings import ExecutorChoice, LoadOptions
 from xml_extractor.target import runs
 from xml_extractor.target.content_digest import BucketSums
 from xml_extractor.target.hash_salt import SALT_FINGERPRINT, refuse_other_salt
+from xml_extractor.target.runs import Run
 
 MOST_DIFFERENCES: Final = 100_000
 """Documents whose values are told one by one by default.  What is beyond is counted: each further hundred
@@ -129,7 +131,8 @@ def verify(
         source_name=source_name(options, contract, source_engine),
         retry_seconds=options.retry_seconds,
     )
-    if not any(subject.is_own(run) for run in known):
+    own = [run for run in known if subject.is_own(run)]
+    if not own:
         names = sorted({run.source_name for run in known if run.contract == contract.plan.contract})
         hint = f"; it knows it from {', '.join(map(repr, names))}: give --source-name" if names else ""
         raise UsageError(
@@ -142,10 +145,11 @@ def verify(
         with Bookkeeping(target, options) as bookkeeping:
             bookkeeping.ask(lambda session: refuse_other_salt(session, own, salt))
     if how.deep:
-        own = [run for run in known if subject.is_own(run)]
         fingerprint = {SALT_FINGERPRINT: salt_fingerprint(contract.plan)}
         with Bookkeeping(target, options) as bookkeeping:
             bookkeeping.ask(lambda session: refuse_other_salt(session, own, fingerprint))
+    # A later load may have written to the ranges of an earlier one, and not always leaves a younger time.
+    latest = max(own, key=lambda run: run.load_id)
     connections = Connections(subject)
     running = RunningVerification(connections)
     identity = {
@@ -162,7 +166,9 @@ def verify(
         on_start(running)
     try:
         patient = _patient(target, options)
-        work = _Verification(running, connections, patient, options, how, checkpoint, differences, report)
+        work = _Verification(
+            running, connections, latest, patient, options, how, checkpoint, differences, report
+        )
         with work, work.told(on_progress or (lambda *_: None)):
             work.run()
     except LoaderError:
@@ -184,6 +190,7 @@ class _Verification:
         self,
         running: RunningVerification,
         connections: Connections,
+        latest: Run,
         patient: Engine,
         options: LoadOptions,
         how: VerifyOptions,
@@ -194,7 +201,9 @@ class _Verification:
         self._connections = connections
         self._subject = connections.subject
         self._plan = connections.subject.plan
+        self._latest = latest
         self._patient = patient
+        self._lock = threading.Lock()
         self._how = how
         self._checkpoint = checkpoint
         self._differences = differences
@@ -262,7 +271,7 @@ class _Verification:
         documents: Future[MappedSums] | None = None
         if workers is not None:
             documents = submit(map_again, self._connections, workers, self._checkpoint)
-            others.append(documents)
+            others += [documents, submit(self._ranges, self._latest)]
         self._wait([ledger, source, details, *tables.values(), *others])
         self._doing = "what differs"
         sums = {name: future.result() for name, future in tables.items()}
@@ -379,6 +388,17 @@ class _Verification:
             self._differences.add(Difference(Kind.ORPHAN, None, table.name, count=further))
         if not by_key:
             self._checkpoint.put(step, 0)
+
+    def _ranges(self, run: Run) -> None:
+        step = f"ranges {run.load_id}"
+        compared = self._checkpoint.get(step)
+        if compared is None:
+            before = self._differences.counts[Kind.RANGE_DIFFERS]
+            compared = compare_ranges(self._connections, run, self._differences, self._read)
+            if self._differences.counts[Kind.RANGE_DIFFERS] == before:
+                self._checkpoint.put(step, compared)
+        with self._lock:
+            self._report.ranges += compared
 
     def _read(self, number: int) -> None:
         self._connections.check()
