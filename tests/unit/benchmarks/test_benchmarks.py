@@ -11,6 +11,7 @@ import benchmark_default_run
 import benchmark_mapping
 import benchmark_memory
 import benchmark_pipeline
+import benchmark_resuming
 import benchmark_verify
 import psutil
 import pytest
@@ -80,7 +81,8 @@ def test_memory_is_that_of_a_process_and_its_children() -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [benchmark_mapping, benchmark_pipeline, benchmark_memory, benchmark_default_run]
+    "program",
+    [benchmark_mapping, benchmark_pipeline, benchmark_memory, benchmark_default_run, benchmark_resuming],
 )
 def test_every_program_explains_itself(program: object, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -116,6 +118,16 @@ def test_a_tiny_run_of_the_pipeline_benchmark(tmp_path: Path, capsys: pytest.Cap
     assert "loan applications into SQLite" in capsys.readouterr().out
     [figure] = json.loads(file.read_text(encoding="utf-8"))["figures"]
     assert figure["value"] > 0.0
+
+
+def test_a_tiny_run_of_the_resuming_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "figures.json"
+    arguments = ["--engine", "sqlite", "--documents", "6000", "--repeat", "1", "--json", str(file)]
+    assert benchmark_resuming.main(arguments) in ENDED
+    assert "passed over: SQLite" in capsys.readouterr().out
+    compared, passed, account = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    assert passed["value"] < 1000 * 6000 / compared["value"], "passing over is faster than comparing"
+    assert account["value"] > 0.0
 
 
 def test_a_tiny_run_of_the_memory_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
