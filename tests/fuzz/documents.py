@@ -67,8 +67,9 @@ VALUES: Sequence[str] = (
 
 EVERYTHING = """\
 <r id='1' small='12' code='A' guid='1e3'><tiny>5</tiny><big>1</big><money>12.345</money><money>1</money>
-<bit>Y</bit><when>2024-02-29T10:00:00.1234567Z</when><text lang='de'>Gr\u00fc\u00dfe</text><text lang='en'>x</text>
-<blob>QUJD</blob><part kind='2' keep='Y'><name>n</name><leaf v='1'/><leaf/><part kind='1' name='n'>own<leaf v='no'/></part>
+<bit>Y</bit><when>2024-02-29T10:00:00.1234567Z</when><text lang='de'>Gr\u00fc\u00dfe</text>
+<text lang='en'>x</text><blob>QUJD</blob>
+<part kind='2' keep='Y'><name>n</name><leaf v='1'/><leaf/><part kind='1' name='n'>own<leaf v='no'/></part>
 </part><part/><n:text xmlns:n='urn:n'>z</n:text></r>"""
 """A document of the contract ``everything.yaml``."""
 

@@ -207,7 +207,7 @@ class Oracle:
     def _clark(self, name: str) -> str:
         prefix, _, local = name.rpartition(":")
         clark = f"{{{self.namespaces[prefix]}}}{local}" if prefix else local
-        return clark.lower() if self.ignore_case else clark
+        return _folded(clark) if self.ignore_case else clark
 
     # ---- the document
 
@@ -679,7 +679,12 @@ def _conjuncts(condition: Expression) -> list[Expression]:
 
 def _lower_names(root: etree._Element) -> None:
     for element in root.iter():
-        element.tag = element.tag.lower()
+        element.tag = _folded(element.tag)
         for name, value in list(element.attrib.items()):
             del element.attrib[name]
-            element.attrib[name.lower()] = value
+            element.attrib[_folded(name)] = value
+
+
+def _folded(clark: str) -> str:
+    space, brace, local = clark.rpartition("}")
+    return space + brace + local.lower()

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from lxml import etree
 
-from xml_extractor.contract.plan import Leaf, Path
+from xml_extractor.contract.plan import Leaf, Path, fold_name
 
 XML_NAMESPACE: Final = "http://www.w3.org/XML/1998/namespace"
 
@@ -85,7 +85,7 @@ class PathContext:
         prefix, _, local = name.rpartition(":")
         uri = self._uri(prefix, offset) if prefix else ("" if attribute else self.namespaces.get("", ""))
         clark = f"{{{uri}}}{local}" if uri else local
-        return clark.lower() if self.ignore_case else clark
+        return fold_name(clark) if self.ignore_case else clark
 
     def _uri(self, prefix: str, offset: int) -> str:
         if prefix in self.namespaces:

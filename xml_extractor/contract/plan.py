@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 # ------------------------------------------------------------------------------------------ paths
 
 
+def fold_name(clark: str) -> str:
+    """Write a Clark name as it is compared where a contract ignores case.
+
+    A namespace is an identifier, not a name: its case counts always.
+    """
+    if clark[:1] != "{":
+        return clark.lower()
+    uri, brace, local = clark.rpartition("}")
+    return uri + brace + local.lower()
+
+
 class Leaf(Enum):
     """What a path takes from the elements it arrives at."""
 

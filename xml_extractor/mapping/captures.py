@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from xml_extractor.contract.plan import Capture, Leaf, Path, Pick, Plan
+from xml_extractor.contract.plan import Capture, Leaf, Path, Pick, Plan, fold_name
 from xml_extractor.mapping.shared_paths import SharedPath, is_shared
 
 SEVERAL: Final = 0
@@ -226,7 +226,7 @@ class ScopeWalker:
 
         def handle_any_case(frame: ScopeFrame, element: Element) -> None:
             for found, value in element.items():
-                if found.lower() == name:
+                if fold_name(found) == name:
                     store(frame, value)  # type: ignore[arg-type]  # attribute values are str
 
         return handle_any_case
@@ -305,7 +305,7 @@ class ScopeWalker:
             exact = table.get
 
             def get(tag: str) -> int | _Handler | None:
-                return exact(tag.lower())
+                return exact(fold_name(tag))
 
         if all(isinstance(found, int) for found in table.values()):
             return _text_walker(get, self.size)  # type: ignore[arg-type]

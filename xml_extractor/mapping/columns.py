@@ -228,7 +228,16 @@ def document_text(document: SourceDocument, root: etree._Element) -> str:
 
 
 def _document(column: Column, missing: Value, _: Environment) -> Compute:
-    return _from_text(column, missing, lambda row: document_text(row.document.document, row.document.root))
+    is_xml = column.type.family is Family.XML
+
+    def read(row: RowContext) -> str:
+        text = document_text(row.document.document, row.document.root)
+        if is_xml and "<!DOCTYPE" in text:
+            # No xml column takes a document type declaration; the tree is the document without it.
+            return etree.tostring(row.document.root, encoding="unicode")
+        return text
+
+    return _from_text(column, missing, read)
 
 
 def _parent(column: Column, missing: Value, _: Environment) -> Compute:

@@ -7,7 +7,7 @@ from typing import Final
 
 from lxml import etree
 
-from xml_extractor.contract.plan import Plan
+from xml_extractor.contract.plan import Plan, fold_name
 from xml_extractor.mapping.captures import SEVERAL, ScopeFrame, scope_walkers
 from xml_extractor.mapping.columns import DocumentContext, expression_captures, several_nodes
 from xml_extractor.mapping.conversion import converter
@@ -91,7 +91,7 @@ class Interpreter:
             DocumentRejected: something in it cannot be mapped.
             DocumentSkipped: its root or its ``document.where`` says that it is another contract's.
         """
-        tag = root.tag.lower() if self._ignore_case else root.tag
+        tag = fold_name(root.tag) if self._ignore_case else root.tag
         if tag not in self._roots:
             raise DocumentSkipped(
                 Rejection(

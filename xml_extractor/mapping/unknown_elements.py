@@ -7,7 +7,7 @@ from typing import Final
 
 from lxml import etree
 
-from xml_extractor.contract.plan import Leaf, Path, Plan
+from xml_extractor.contract.plan import Leaf, Path, Plan, fold_name
 
 MAX_REPORTED: Final = 100
 """Paths named per document; a hostile document could hold any number of them."""
@@ -76,7 +76,7 @@ class UnknownElements:
                 return
             tag = child.tag
             name = _local_name(tag)
-            below = known.children.get(tag.lower() if self._ignore_case else tag)
+            below = known.children.get(fold_name(tag) if self._ignore_case else tag)
             child_path = f"{path}/{name[:_MAX_NAME_LENGTH]}"
             if below is not None:
                 self._search(child, below, child_path, found)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from xml_extractor.contract.plan import Leaf, Path, Plan, SourceKind
+from xml_extractor.contract.plan import Leaf, Path, Plan, SourceKind, fold_name
 from xml_extractor.contract.types import INTEGER_RANGES, Family, SqlType, parse_type
 from xml_extractor.mapping.records import Key
 
@@ -102,7 +102,7 @@ class KeyFinder:
         return [_text_of(node, path.leaf) for node in elements]
 
     def _name(self, name: str) -> str:
-        return name.lower() if self._ignore_case else name
+        return fold_name(name) if self._ignore_case else name
 
 
 def _text_of(node: Any, leaf: Leaf) -> str:

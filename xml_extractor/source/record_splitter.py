@@ -8,6 +8,7 @@ from typing import IO, Any, Final, cast
 
 from lxml import etree
 
+from xml_extractor.contract.plan import fold_name
 from xml_extractor.errors import SourceError
 
 Events = Iterator[tuple[str, Any]]  # the second is an element; the published stubs say otherwise
@@ -91,7 +92,7 @@ def split_records(
     Args:
         name: the file in words, for messages.
         root: what :func:`read_root` says of the same content.
-        record: Clark name of the record element; lower case with ``ignore_case``.
+        record: Clark name of the record element; folded with ``ignore_case``.
 
     Raises:
         SourceError: the dump is not well-formed or has a record beyond :data:`MAX_RECORD_BYTES` (records
@@ -129,7 +130,8 @@ def split_records(
             tag = element.tag
             if element is top:
                 has_ended = event == "end"
-            if not isinstance(tag, str) or (tag.lower() if ignore_case else tag) != record or element is top:
+                continue
+            if not isinstance(tag, str) or (fold_name(tag) if ignore_case else tag) != record:
                 continue
             if event == "start":
                 depth += 1

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from xxhash import xxh3_128_digest
 
-from xml_extractor.contract.plan import Plan
+from xml_extractor.contract.plan import Plan, fold_name
 from xml_extractor.contract.types import parse_type
 from xml_extractor.engines.base import ColumnSpec, Engine, TableSpec
 from xml_extractor.errors import LoaderError, SourceError
@@ -209,7 +209,7 @@ def _documents(
 
 
 def _is_document(root: Root, plan: Plan) -> bool:
-    tag = root.tag.lower() if plan.ignore_case else root.tag
+    tag = fold_name(root.tag) if plan.ignore_case else root.tag
     return tag == plan.stage.record or tag in plan.roots
 
 

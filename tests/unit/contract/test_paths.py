@@ -45,7 +45,7 @@ def test_names_get_their_namespaces_but_unprefixed_attributes_have_none() -> Non
 
 def test_names_that_ignore_case_are_lower_case() -> None:
     path = parse_path("Foo/d:BAR/@Baz", ANY_CASE)
-    assert path.steps == ("foo", "{http://d}bar")
+    assert path.steps == ("foo", "{http://D}bar")  # a namespace is an identifier, not a name
     assert path.attribute == "baz"
 
 

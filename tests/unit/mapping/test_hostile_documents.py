@@ -165,3 +165,33 @@ def test_the_etree_of_another_document_is_never_asked() -> None:
     trees = [etree.fromstring(f"<r n='{number}'><a/><a/></r>") for number in range(50)]
     for number, tree in enumerate(trees):
         assert mapper.map(tree, SourceDocument(1, "")).rows[1] == [(1, 1, number), (1, 2, number)]
+
+
+@pytest.mark.parametrize("path", ["n:A", "n:A[1]", "n:A[@K='2'][1]", "*[@k][1]/../n:A"])
+def test_a_namespace_is_never_folded(path: str) -> None:
+    plan = plan_of(
+        f"""
+        t: {{primary_key: [id], columns: {{id: {{from: $key, type: int}}, a: {{from: "{path}", type: int}}}}}}
+        """,
+        'document: {root: /r, ignore_case: true, namespaces: {n: "urn:N"}}',
+    )
+    for tag in ("a", "A"):
+        content = f"<R xmlns:x='URI'><x:{tag} k='2'>1</x:{tag}></R>"
+        assert map_document(plan, content.replace("URI", "urn:N"))["t"] == [(1, 1)]
+        assert map_document(plan, content.replace("URI", "urn:n"))["t"] == [(1, None)]
+
+
+def test_a_document_with_a_bare_doctype_is_a_value_of_type_xml() -> None:
+    plan = plan_of(
+        """
+        t:
+          primary_key: [id]
+          columns:
+            id: {from: $key, type: int}
+            x: {from: $document, type: xml}
+            s: {from: $document, type: nvarchar(max)}
+        """
+    )
+    content = "<!DOCTYPE r><r><a/></r>"
+    assert map_document(plan, content)["t"] == [(1, "<r><a/></r>", content)]
+    assert map_document(plan, "<!-- c --><r/>")["t"] == [(1, "<!-- c --><r/>", "<!-- c --><r/>")]
