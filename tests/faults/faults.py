@@ -264,7 +264,8 @@ class LittleMemory(Fault):
                 self._struck = time.time()
 
     def settle(self, run: Run) -> None:
-        troubled = run.program.process.returncode not in (0, 3) or "died" in run.program.errors
+        refused = run.place.refused("out_of_memory")
+        troubled = refused or run.program.process.returncode not in (0, 3) or "died" in run.program.errors
         if troubled and hasattr(self, "_struck"):
             self.moments.append(self._struck)
 

@@ -48,6 +48,10 @@ class Place:
             )
         return 0
 
+    def refused(self, code: str) -> int:
+        """Quarantined documents with this code."""
+        return len(query(self.target, f"SELECT code FROM load_quarantine WHERE code = '{code}'"))
+
 
 class SmallDisk:
     """A file system in memory that is soon full, until it is made larger.  Takes root."""

@@ -38,6 +38,7 @@ class Report:
             "faults": sum(struck.values()),
             "between_first_and_last_commit": sum(between.values()),
             **{name: self._documents(name) for name in ("lost", "twice", "wrong", "hangs", "leftovers")},
+            "refused_for_want_and_replayed": sum(outcome.for_want for outcome in self.outcomes),
             "cases_by_engine": dict(Counter(outcome.case.engine for outcome in self.outcomes)),
             "cases_by_executor": dict(Counter(outcome.case.executor for outcome in self.outcomes)),
             "cases_by_family": dict(Counter(outcome.case.family for outcome in self.outcomes)),
