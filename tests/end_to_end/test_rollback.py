@@ -356,6 +356,11 @@ def test_a_loader_that_ends_late_does_not_bring_the_load_back(database_url: str,
     assert notes.load(database_url).documents.loaded == 1
 
 
+def test_a_target_that_keeps_no_ledger_is_refused() -> None:
+    with pytest.raises(UsageError, match="keeps no ledger"):
+        Rollback("null:", contract(), 1)
+
+
 # ------------------------------------------------------------------------------------------ asking
 
 

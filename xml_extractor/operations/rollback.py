@@ -23,19 +23,17 @@ from xml_extractor.contract import Contract
 from xml_extractor.engines.base import Session
 from xml_extractor.errors import LoaderError, TargetError, UsageError
 from xml_extractor.mapping.records import Key, State
-from xml_extractor.operations import opening
 from xml_extractor.operations.bookkeeping import Bookkeeping
 from xml_extractor.operations.rollback_preview import RollbackPreview, read_preview
 from xml_extractor.operations.signals import stopped
 from xml_extractor.profiling.progress import Progress
 from xml_extractor.profiling.summary import DocumentCounts
 from xml_extractor.settings import LoadOptions
-from xml_extractor.target import bookkeeping, ledger, ranges, runs
+from xml_extractor.target import ledger, ranges, runs
 from xml_extractor.target.base import RunState
 from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE, RUNS
 from xml_extractor.target.failures import Connection, retried
 from xml_extractor.target.replacement import OldRows
-from xml_extractor.target.timestamps import utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -107,14 +105,13 @@ class Rollback:
         force: bool = False,
     ) -> None:
         self._options = options or LoadOptions()
-        self._target = target
         self._plan = contract.plan
         self._load_id = load_id
         self._force = force
         self._stopping = threading.Event()
         self._signal: int | None = None
-        engine = opening.target_engine(target, self._options)
-        self._engine = engine
+        self._bookkeeping = Bookkeeping(target, self._options)
+        self._engine = engine = self._bookkeeping.engine
         self._connection = Connection(engine, "xml_extractor rollback", threading.Event())
         self._old_rows = OldRows(
             engine,
@@ -123,7 +120,7 @@ class Rollback:
         )
 
     def __enter__(self) -> Rollback:
-        with Bookkeeping(self._target, self._options):
+        with self._bookkeeping:
             pass  # it says what is wrong with a target that nothing was loaded into
         return self
 
@@ -173,7 +170,6 @@ class Rollback:
         if preview.is_done:
             done.finished = True
             return done
-        self._retried("upgrading the bookkeeping tables", self._upgrade)
         was = preview.run.state
         self._mark(was, RunState.ROLLING_BACK)
         progress = progress or Progress()
@@ -197,10 +193,6 @@ class Rollback:
         done.finished = True
         logger.info("rolled back load %d: %d documents, %d rows", self._load_id, done.total, done.rows)
         return done
-
-    def _upgrade(self, session: Session) -> None:
-        for version in bookkeeping.upgrade(self._engine, session, utc_now(), dry_run=False):
-            logger.info("upgraded the bookkeeping tables in %s to version %d", self._engine.display, version)
 
     def _mark(self, was: RunState, now: RunState) -> None:
         if was is now:

@@ -122,19 +122,30 @@ class Claims:
 
     def delete(self, key_column: str, keys: Sequence[Any]) -> int:
         """Delete the rows with these keys; return how many they were."""
+        column = column_of(self._existing, key_column)
+        key, kind = KeyColumn.of(column), value_type(column)
+        delete = f"DELETE FROM {self._table} WHERE"
         # Not by OUTPUT, which a table with triggers does not allow.
-        found = self._by_keys(
-            f"DELETE present FROM {self._table} AS present", key_column, keys, ";\nSELECT ROWCOUNT_BIG()"
-        )
-        return sum(int(number) for (number,) in found)
+        count = ";\nSELECT ROWCOUNT_BIG()"
+        deleted = 0
+        if self._json.is_there:
+            for given in self._given_keys(kind, keys):
+                wanted = f"SELECT {comparable(key, 'given.c0')} FROM {given.sql}"
+                sql = f"{given.before}{delete} {quote_identifier(key.name)} IN ({wanted}){count}"
+                deleted += int(self._query(sql, given.parameters)[0][0])
+            return deleted
+        for chunk in key_lists(keys):
+            sql = f"{delete} {key_list_condition(key, len(chunk))}{count}"
+            deleted += int(self._query(sql, chunk)[0][0])
+        return deleted
 
     def _quoted(self, column: str) -> str:
         return quote_identifier(column_of(self._existing, column).name)
 
     def _by_keys(
-        self, statement: str, key_column: str, keys: Sequence[Any], after: str = ""
+        self, select: str, key_column: str, keys: Sequence[Any], after: str = ""
     ) -> list[tuple[Any, ...]]:
-        """Run a statement on the rows ``present`` with these keys, in as few parts as it takes.
+        """Select of the rows ``present`` with these keys, in as few parts as it takes.
 
         Args:
             after: what follows the condition.
@@ -143,20 +154,22 @@ class Claims:
         key, kind = KeyColumn.of(column), value_type(column)
         found: list[tuple[Any, ...]] = []
         if self._json.is_there:
-            for first in range(0, len(keys), KEYS_AT_ONCE):
-                rows = [(value,) for value in keys[first : first + KEYS_AT_ONCE]]
-                for given in self._given([kind], rows):
-                    wanted = f"SELECT DISTINCT {comparable(key, 'given.c0')} AS k FROM {given.sql}"
-                    sql = (
-                        f"{given.before}{statement} JOIN ({wanted}) AS wanted "
-                        f"ON present.{quote_identifier(key.name)} = wanted.k{after}"
-                    )
-                    found += self._query(sql, given.parameters)
+            for given in self._given_keys(kind, keys):
+                wanted = f"SELECT DISTINCT {comparable(key, 'given.c0')} AS k FROM {given.sql}"
+                sql = (
+                    f"{given.before}{select} JOIN ({wanted}) AS wanted "
+                    f"ON present.{quote_identifier(key.name)} = wanted.k{after}"
+                )
+                found += self._query(sql, given.parameters)
             return found
         for chunk in key_lists(keys):
             condition = key_list_condition(key, len(chunk))
-            found += self._query(f"{statement} WHERE {condition}{after}", chunk)
+            found += self._query(f"{select} WHERE {condition}{after}", chunk)
         return found
+
+    def _given_keys(self, kind: SqlType, keys: Sequence[Any]) -> Iterator[Given]:
+        for first in range(0, len(keys), KEYS_AT_ONCE):
+            yield from self._given([kind], [(value,) for value in keys[first : first + KEYS_AT_ONCE]])
 
     def _given(self, kinds: Sequence[SqlType], rows: Sequence[Sequence[Any]]) -> Iterator[Given]:
         if self._json.is_there:
