@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sqlite3
 import sys
 import time
@@ -176,6 +178,71 @@ def test_a_thread_that_stalls_ends_the_run_and_the_next_one_completes(
     )
     assert second.wait() == 3, second.errors
     expect_loaded(sqlite_url, {200: "worker_stuck"})
+
+
+@LINUX
+@pytest.mark.parametrize("executor", ["thread", "serial"])
+def test_a_plug_in_that_holds_the_interpreter_in_a_thread_ends_the_program(
+    tmp_path: Path, sqlite_url: str, executor: str
+) -> None:
+    """No thread of the program can do anything about it, nor show where it is; a process beside does."""
+    source = write_source(tmp_path, {200: "regex"})
+    program = start(
+        tmp_path, source, sqlite_url, "--executor", executor, "--worker-timeout", 2, "--batch-size", 50
+    )
+    children = []
+    while program.process.poll() is None and not children:
+        children = psutil.Process(program.process.pid).children()
+        time.sleep(0.02)
+    assert program.wait(60) == -signal.SIGABRT, program.errors
+    # Other threads may have been interrupted at a document, too.
+    assert "'200'" in program.errors.partition("Documents in hand: ")[2].partition(". ")[0]
+    assert "--executor process" in program.errors
+    assert 'breaking_plugin.py", line' in program.errors
+    if executor == "serial":  # an insert thread stands still with all others, before its first commit
+        assert query(sqlite_url, "SELECT COUNT(*) FROM load_ledger")[0][0] >= 50, "committed stays"
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    second = start(
+        tmp_path, source, sqlite_url, "--executor", "process", "--workers", 2, "--worker-timeout", 2
+    )
+    assert second.wait() == 3, second.errors
+    expect_loaded(sqlite_url, {200: "worker_stuck"})
+
+
+@LINUX
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_program_that_is_stopped_and_goes_on_has_stuck_nobody(
+    tmp_path: Path, sqlite_url: str, executor: str
+) -> None:
+    """As by Ctrl-Z, for several times the timeout: neither watch may take that for a worker's fault."""
+    source = write_source(tmp_path, {})
+    program = start(
+        tmp_path, source, sqlite_url, "--executor", executor, "--workers", 2, "--worker-timeout", 3,
+        "--throttle", 150, "--batch-size", 20,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "database.db").exists() or not loaded_so_far(sqlite_url):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    whole = [psutil.Process(program.process.pid)]
+    whole += whole[0].children(recursive=True)
+    if executor == "thread":
+        whole = whole[:1]  # not the process beside, which has to see for itself
+    for process in whole:
+        process.suspend()
+    time.sleep(8)
+    for process in reversed(whole):
+        process.resume()
+    assert program.wait() == 0, program.errors
+    expect_loaded(sqlite_url, {})
+    assert "stuck" not in program.errors
+    assert "silent" not in program.errors
+
+
+def loaded_so_far(url: str) -> int:
+    with contextlib.suppress(Exception):
+        return int(query(url, "SELECT COUNT(*) FROM load_ledger")[0][0])
+    return 0
 
 
 # ------------------------------------------------------------------------------------------------ memory

@@ -37,6 +37,7 @@ class FakeSetup:
     greedy_once: frozenset[int] = frozenset()
     document_seconds: float = 0.0
     how_to_stall: str = "sleep"  # or hold the interpreter in C ("regex"), or be stopped ("stop")
+    start_seconds: float = 0.0  # how long a process takes to start, beside what it takes anyway
     failing_starts: int = 0  # so many processes, the first ones, end before their first word
     lifetime: int = 10**9  # a process ends at its so many-th document, whatever that is
 
@@ -44,6 +45,8 @@ class FakeSetup:
         return FakeReader(self)
 
     def make_worker(self) -> FakeWorker:
+        if in_a_worker_process():
+            time.sleep(self.start_seconds)
         if in_a_worker_process() and any(
             self.is_first(f"start-{number}") for number in range(self.failing_starts)
         ):

@@ -17,6 +17,7 @@ from xml_extractor.mapping.protection import salt_fingerprint, salted
 from xml_extractor.mapping.records import Key, Previous
 from xml_extractor.operations import opening
 from xml_extractor.processing.memory_budget import check_memory
+from xml_extractor.processing.outside_watch import watched_from_outside
 from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
 from xml_extractor.profiling.memory import MemoryPeak
 from xml_extractor.profiling.progress import Progress
@@ -100,7 +101,7 @@ def load(
         running.attach(coordinator)
         if on_start is not None:
             on_start(running)
-        with MemoryPeak() as memory:
+        with watched_from_outside(plan, options.worker_timeout), MemoryPeak() as memory:
             try:
                 summary = coordinator.run()
             except BaseException as error:

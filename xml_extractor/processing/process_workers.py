@@ -390,7 +390,7 @@ class _Feeder:
         pulse = link.read_pulse()
         timeout = self._watch.timeout_seconds
         at_document = self._document_silence.observe(pulse.beats if pulse.is_busy else None, seconds)
-        silent = self._process_silence.observe((link, pulse.ticks), seconds)
+        silent = self._process_silence.observe((link, self._is_ready, pulse.ticks), seconds)
         if at_document < timeout and silent < (timeout if self._is_ready else max(timeout, START_SECONDS)):
             return
         key = self._key_in_work(pulse)

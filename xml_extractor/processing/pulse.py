@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from xml_extractor.mapping.records import Key
+from xml_extractor.processing import outside_watch
 
 
 class Pulse(Protocol):
@@ -28,20 +29,25 @@ class Pulse(Protocol):
 class ThreadPulse:
     """The pulse of a worker thread.  Written by one thread, read by any."""
 
-    __slots__ = ("beats", "key")
+    __slots__ = ("_slot", "beats", "key")
 
     def __init__(self) -> None:
         self.beats = 0  # odd while a document is being worked on
         self.key: Key = 0
+        self._slot = outside_watch.slot()
 
     def begin(self, key: Key) -> None:
         """See :class:`Pulse`."""
         self.key = key
         self.beats += 1
+        if self._slot is not None:
+            self._slot.write(self.beats, key)
 
     def end(self) -> None:
         """See :class:`Pulse`."""
         self.beats += 1
+        if self._slot is not None:
+            self._slot.write(self.beats, "")
 
 
 _BEATS: Final = 0

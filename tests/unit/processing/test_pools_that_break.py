@@ -359,3 +359,12 @@ def test_the_window_of_deaths_forgets(monkeypatch: pytest.MonkeyPatch, tmp_path:
     run = Run("process", FakeSetup(tmp_path, deadly_once=frozenset({10, 25, 40})), 60, workers=1, chunk=5)
     assert sorted_keys(run.records()) == list(range(1, 61))
     assert run.notes == []
+
+
+def test_a_process_that_took_long_to_start_is_not_silent_once_it_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its start is no part of the time for which it may be silent."""
+    run = Run("process", FakeSetup(tmp_path, start_seconds=4.0), 12, workers=1, timeout=3.0)
+    assert sorted_keys(run.records()) == list(range(1, 13))
+    assert "killed" not in caplog.text
