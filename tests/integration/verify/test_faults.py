@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from xml_extractor.engines.base import FaultKind
 from xml_extractor.errors import TargetError
 from xml_extractor.operations import opening
 from xml_extractor.operations.verification import VerifyOptions, verify
+from xml_extractor.operations.verification.content import ContentLocator
+from xml_extractor.operations.verification.locating import RowLocator
 from xml_extractor.settings import ExecutorChoice, LoadOptions
 
 
@@ -117,3 +120,70 @@ def test_an_empty_ledger(database_url: str, tmp_path: Path) -> None:
     execute(database_url, "DELETE FROM load_ledger", "DELETE FROM load_quarantine")
     report, _ = verified(database_url, made, tmp_path, deep=True)
     assert report.differences == {"not_loaded": 8, "unknown_key": 23, "range_differs": 1}
+
+
+# ------------------------------------------------------------------- written while it is looked at
+
+
+def once_before(monkeypatch: pytest.MonkeyPatch, where: type, name: str, *acts: object) -> None:
+    """Do something the first time that a method is called."""
+    original, url, statements = getattr(where, name), acts[0], acts[1:]
+    done: list[bool] = []
+
+    def act(self: object, *arguments: object) -> object:
+        if not done:
+            done.append(True)
+            execute(str(url), *map(str, statements))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(where, name, act)
+
+
+def test_a_document_that_is_written_meanwhile_is_looked_at_again(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = contract()
+    prepare(database_url, made)
+    execute(database_url, "DELETE FROM u WHERE n = 1 AND k IN (2, 3)")
+    once_before(
+        monkeypatch, RowLocator, "_moving", database_url,
+        "INSERT INTO u (k, n, v, e) VALUES (2, 1, 'c2.0', 0.5)",
+        "UPDATE load_ledger SET batch = batch - 1 WHERE source_key = '2'",
+    )  # fmt: skip
+    report, found = verified(database_url, made, tmp_path)
+    assert (found, report.in_motion) == ([(3, "u", None, "rows_missing", 1)], 0)
+
+
+def test_a_document_that_never_stands_still_is_not_called_wrong(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = contract()
+    prepare(database_url, made)
+    execute(database_url, "DELETE FROM u WHERE n = 1 AND k = 2")
+    original = RowLocator._moving
+
+    def moving(self: RowLocator, *arguments: Any) -> Any:
+        execute(database_url, "UPDATE load_ledger SET batch = batch - 1 WHERE source_key = '2'")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(RowLocator, "_moving", moving)
+    report, found = verified(database_url, made, tmp_path)
+    assert (found, report.in_motion, report.is_clean()) == ([], 1, False)
+    assert any("verify again when no load" in line for line in report.lines())
+
+
+def test_values_that_are_written_meanwhile_are_not_called_wrong(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = contract()
+    prepare(database_url, made)
+    execute(database_url, "UPDATE t SET v = '-' WHERE k IN (2, 3)")
+    once_before(
+        monkeypatch, ContentLocator, "_moved", database_url,
+        "UPDATE load_ledger SET batch = batch - 1 WHERE source_key = '2'",
+    )  # fmt: skip
+    report, found = verified(database_url, made, tmp_path, deep=True)
+    assert [finding for finding in found if finding[3] == "value_differs"] == [
+        (3, "t", "v", "value_differs", 1)
+    ]
+    assert report.in_motion == 1
