@@ -173,7 +173,8 @@ def _texts(engine: str) -> tuple[str, str, str]:
     """What is sent to commit, to claim documents, and to write rows."""
     if engine == "mssql":
         return "COMMIT TRANSACTION", "INSERT INTO [load_ledger]", "INSERT INTO [tag]"
-    return "COMMIT", 'INSERT INTO "load_ledger"', 'COPY "tag"'
+    # Statements end with a NUL; without it the ledger's column committed_at would be meant, too.
+    return "COMMIT\0", 'INSERT INTO "load_ledger"', 'COPY "tag"'
 
 
 def _proxied(chance: random.Random, engine: str) -> dict[str, object]:
