@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,18 +17,24 @@ from xml_extractor.contract.plan import Table
 from xml_extractor.engines.base import Engine
 from xml_extractor.errors import LoaderError, UsageError
 from xml_extractor.mapping.protection import salt_fingerprint, salted
-from xml_extractor.mapping.records import State
 from xml_extractor.operations import opening
 from xml_extractor.operations.bookkeeping import Bookkeeping
 from xml_extractor.operations.load import check_source, source_name
 from xml_extractor.operations.signals import stopped
-from xml_extractor.operations.verification import ledger_side, locating, table_side
+from xml_extractor.operations.verification import ledger_side, table_side
 from xml_extractor.operations.verification.checkpoint import Checkpoint
-from xml_extractor.operations.verification.content import ContentLocator, MappedSums, map_again
+from xml_extractor.operations.verification.comparing import Comparison
+from xml_extractor.operations.verification.content import MappedSums, map_again
 from xml_extractor.operations.verification.differences import Difference, Differences, Kind
+from xml_extractor.operations.verification.kept_sums import (
+    ledger_from_json,
+    ledger_to_json,
+    table_from_json,
+    table_to_json,
+)
 from xml_extractor.operations.verification.ledger_side import LedgerSums
 from xml_extractor.operations.verification.ranges_side import compare_ranges
-from xml_extractor.operations.verification.report import TableReport, VerifyReport
+from xml_extractor.operations.verification.report import VerifyReport
 from xml_extractor.operations.verification.subject import PAGE_KEYS, Connections, Subject
 from xml_extractor.operations.verification.workers import LocalCounter, TableSums, Worker, Workers
 from xml_extractor.settings import ExecutorChoice, LoadOptions
@@ -204,7 +210,7 @@ class _Verification:
         self._latest = latest
         self._patient = patient
         self._lock = threading.Lock()
-        self._how = how
+        self._most_differences = how.most_differences
         self._checkpoint = checkpoint
         self._differences = differences
         self._report = report
@@ -275,10 +281,13 @@ class _Verification:
         self._wait([ledger, source, details, *tables.values(), *others])
         self._doing = "what differs"
         sums = {name: future.result() for name, future in tables.items()}
-        self._compare_keys(source.result(), ledger.result(), details.result())
-        self._compare_rows(ledger.result(), sums)
-        if documents is not None:
-            self._compare_content(documents.result(), ledger.result(), sums)
+        compare = Comparison(
+            self._connections, self._differences, self._report, self._most_differences, self._read
+        )
+        compare.keys(source.result(), ledger.result(), details.result())
+        compare.rows(ledger.result(), sums)
+        if documents is not None and workers is not None:
+            compare.content(workers, documents.result(), ledger.result(), sums)
 
     def _table_by(self, workers: Workers, index: int) -> Future[TableSums]:
         """Have a worker read a table, with its values."""
@@ -286,7 +295,7 @@ class _Verification:
         kept = self._checkpoint.get(step)
         if kept is not None:
             future: Future[TableSums] = Future()
-            future.set_result(_table_from_json(kept))
+            future.set_result(table_from_json(kept))
             return future
         future = workers.submit(Worker.table_sums, index)
         self._steps[future] = step
@@ -301,7 +310,7 @@ class _Verification:
                 result = future.result() if self._workers is None else self._workers.result(future)
                 step = self._steps.pop(future, None)
                 if step is not None:
-                    self._checkpoint.put(step, _table_to_json(result))
+                    self._checkpoint.put(step, table_to_json(result))
             self._connections.check()
 
     # ------------------------------------------------------------------------------ reading
@@ -309,14 +318,14 @@ class _Verification:
     def _ledger(self) -> LedgerSums:
         kept = self._checkpoint.get("ledger")
         if kept is not None:
-            return _ledger_from_json(kept)
+            return ledger_from_json(kept)
         with self._connections.target() as connection:
             sums = self._connections.ask(
                 connection,
                 "reading the ledger",
                 lambda session: ledger_side.ledger_sums(session, self._subject, self._read),
             )
-        self._checkpoint.put("ledger", _ledger_to_json(sums))
+        self._checkpoint.put("ledger", ledger_to_json(sums))
         return sums
 
     def _details(self) -> BucketSums:
@@ -344,7 +353,7 @@ class _Verification:
     def _table(self, table: Table) -> TableSums:
         kept = self._checkpoint.get(f"table {table.name}")
         if kept is not None:
-            return _table_from_json(kept)
+            return table_from_json(kept)
         with self._connections.target() as connection:
             if table.name in self._subject.keyed_tables:
                 counted = self._connections.ask(
@@ -360,7 +369,7 @@ class _Verification:
                     lambda session: table_side.total(session, table),
                 )
                 sums = TableSums(rows, [], [])
-        self._checkpoint.put(f"table {table.name}", _table_to_json(sums))
+        self._checkpoint.put(f"table {table.name}", table_to_json(sums))
         return sums
 
     def _orphans(self, table: Table) -> None:
@@ -404,164 +413,8 @@ class _Verification:
         self._connections.check()
         self._counter.add(number)
 
-    # ------------------------------------------------------------------------------ comparing
-
-    def _compare_keys(self, source: BucketSums, ledger: LedgerSums, details: BucketSums) -> None:
-        self._report.source_documents = source.count
-        self._report.documents = dict(ledger.states)
-        self._report.other_plan, self._report.others = ledger.other_plan, ledger.others
-        for key in ledger.damaged:
-            self._differences.add(Difference(Kind.LEDGER_ROW_DAMAGED, key))
-        if ledger.damaged_count > len(ledger.damaged):
-            further = ledger.damaged_count - len(ledger.damaged)
-            self._differences.add(Difference(Kind.LEDGER_ROW_DAMAGED, count=further))
-        buckets = source.differing(ledger.keys)
-        if buckets:
-            locating.locate_keys(self._connections, buckets, self._differences, self._read)
-        unlike = details.differing(ledger.quarantined)
-        if unlike:
-            sizes = {
-                bucket: details.count_in(bucket) + ledger.quarantined.count_in(bucket) for bucket in unlike
-            }
-            locating.locate_details(self._connections, sizes, self._differences, self._read)
-
-    def _compare_rows(self, ledger: LedgerSums, sums: Mapping[str, TableSums]) -> None:
-        differing: dict[str, dict[int, int]] = {}
-        for table in self._plan.tables:
-            name = table.name
-            found = sums[name]
-            keyed = name in self._subject.keyed_tables
-            self._report.tables.append(TableReport(name, ledger.rows[name], found.rows, keyed))
-            if keyed:
-                buckets = _differing(ledger.tables[name], _sums(found.keys))
-                if buckets:
-                    differing[name] = buckets
-            else:
-                self._report.untold.append(
-                    f"{name}: no column carries the source key as it is, so that its rows were compared in "
-                    "total, not document by document"
-                )
-                if found.rows != ledger.rows[name]:
-                    self._compare_total(table)
-        if differing:
-            locator = locating.RowLocator(self._connections, differing, self._differences, self._read)
-            locator.run()
-            self._report.in_motion += locator.in_motion
-
-    def _compare_total(self, table: Table) -> None:
-        """Compare a table's rows in total, once more, while the ledger stays as it is."""
-        for _ in range(locating.ATTEMPTS):
-            before = self._ledger_now()
-            with self._connections.target() as connection:
-                rows = self._connections.ask(
-                    connection,
-                    f"counting {table.name}",
-                    lambda session: table_side.total(session, table),
-                )
-            expected = before.rows[table.name]
-            if rows == expected:
-                return
-            if self._ledger_now().rows[table.name] == expected:
-                kind = Kind.ROWS_MISSING if rows < expected else Kind.ROWS_EXTRA
-                self._differences.add(Difference(kind, None, table.name, count=abs(rows - expected)))
-                return
-        self._report.in_motion += 1
-
-    def _ledger_now(self) -> LedgerSums:
-        with self._connections.target() as connection:
-            return self._connections.ask(
-                connection,
-                "reading the ledger",
-                lambda session: ledger_side.ledger_sums(session, self._subject, self._read),
-            )
-
-    def _compare_content(
-        self, documents: MappedSums, ledger: LedgerSums, sums: Mapping[str, TableSums]
-    ) -> None:
-        report, workers = self._report, self._workers
-        assert workers is not None
-        report.compared, report.other_plan = documents.compared, documents.other_plan
-        if documents.other_plan:
-            report.untold.append(
-                f"{documents.other_plan:,} documents were loaded under another version of the contract: "
-                "their values were not compared; verify them with that version's file"
-            )
-        for note in documents.notes():
-            self._differences.add(note)
-        whole = not (
-            documents.other_plan or documents.changed_count or documents.refused_count or ledger.others
-        )
-        differing: dict[str, dict[int, int]] = {}
-        for table, mapped in zip(self._plan.tables, documents.tables, strict=True):
-            buckets = _differing(mapped, _sums(sums[table.name].content))
-            if not buckets:
-                continue
-            if table.name in self._subject.keyed_tables:
-                differing[table.name] = buckets
-            elif not whole:
-                report.untold.append(
-                    f"{table.name}: it holds rows of documents that were not compared, which cannot be told "
-                    "from the others, so that no values there were compared"
-                )
-            elif not self._ledger_now().keys.differing(ledger.keys):
-                self._differences.add(Difference(Kind.CONTENT_DIFFERS, None, table.name))
-            else:
-                report.in_motion += 1
-        if differing:
-            locator = ContentLocator(
-                self._connections, workers, differing, self._differences, self._how.most_differences
-            )
-            locator.run()
-            report.in_motion += locator.in_motion
-            report.unlocated = locator.unlocated
-
-
-# ------------------------------------------------------------------------------------------ helpers
-
 
 def _patient(target: str, options: LoadOptions) -> Engine:
     """The target's engine, with more time for a statement."""
     seconds = min(options.statement_seconds * ORPHAN_PATIENCE, _LONGEST_SECONDS)
     return opening.target_engine(target, options.model_copy(update={"statement_seconds": seconds}))
-
-
-def _sums(shares: list[tuple[int, int, int]]) -> BucketSums:
-    sums = BucketSums()
-    sums.add_shares(shares)
-    return sums
-
-
-def _differing(one: BucketSums, other: BucketSums) -> dict[int, int]:
-    """The buckets that differ, with the elements that both hold there."""
-    return {bucket: one.count_in(bucket) + other.count_in(bucket) for bucket in one.differing(other)}
-
-
-def _table_to_json(sums: TableSums) -> list[Any]:
-    return [sums.rows, _sums(sums.keys).to_text(), _sums(sums.content).to_text()]
-
-
-def _table_from_json(kept: list[Any]) -> TableSums:
-    rows, keys, content = kept
-    return TableSums(rows, BucketSums.from_text(keys).shares(), BucketSums.from_text(content).shares())
-
-
-def _ledger_to_json(sums: LedgerSums) -> dict[str, Any]:
-    return {
-        "keys": sums.keys.to_text(),
-        "quarantined": sums.quarantined.to_text(),
-        "tables": {name: table.to_text() for name, table in sums.tables.items()},
-        "rows": dict(sums.rows),
-        "states": {state.value: count for state, count in sums.states.items()},
-        "figures": [sums.other_plan, sums.others, sums.damaged, sums.damaged_count],
-    }
-
-
-def _ledger_from_json(kept: dict[str, Any]) -> LedgerSums:
-    return LedgerSums(
-        BucketSums.from_text(kept["keys"]),
-        BucketSums.from_text(kept["quarantined"]),
-        {name: BucketSums.from_text(text) for name, text in kept["tables"].items()},
-        Counter(kept["rows"]),
-        Counter({State(name): count for name, count in kept["states"].items()}),
-        *kept["figures"],
-    )
