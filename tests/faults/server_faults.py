@@ -25,11 +25,16 @@ class CutAt(Fault):
     passes: int
 
     @property
+    def statement(self) -> str:
+        """The text for people."""
+        return self.text.rstrip("\0")
+
+    @property
     def kind(self) -> str:
-        return f"cut {_WHEN[self.moment]} {self.text.rstrip(chr(0)).split()[0]}"
+        return f"cut {_WHEN[self.moment]} {self.statement.split()[0]}"
 
     def describe(self) -> str:
-        return f"cut {_WHEN[self.moment]} {self.text.rstrip(chr(0))}, after {self.passes} of them"
+        return f"cut {_WHEN[self.moment]} {self.statement}, after {self.passes} of them"
 
     def arm(self, run: Run) -> None:
         assert run.place.proxy is not None
@@ -57,10 +62,12 @@ class StallAt(CutAt):
 
     @property
     def kind(self) -> str:
-        return f"stall {_WHEN[self.moment]} {self.text.rstrip(chr(0)).split()[0]}"
+        return f"stall {_WHEN[self.moment]} {self.statement.split()[0]}"
 
     def describe(self) -> str:
-        return f"stall for {self.seconds:g} s {_WHEN[self.moment]} {self.text.rstrip(chr(0))}, after {self.passes} of them"
+        return (
+            f"stall for {self.seconds:g} s {_WHEN[self.moment]} {self.statement}, after {self.passes} of them"
+        )
 
     def arm(self, run: Run) -> None:
         assert run.place.proxy is not None
