@@ -407,7 +407,7 @@ class ParallelCoordinator:
         documents = self._documents()
         done = counts.documents()
         serial = self._choice.executor == ExecutorSetting.SERIAL.value
-        ended = counts.last_commit or time.perf_counter()
+        wall = (counts.last_commit or time.perf_counter()) - self._started
         held_seconds = self._throttle.held_seconds
         notes = list(self._notes)
         if counts.vanished:
@@ -416,7 +416,7 @@ class ParallelCoordinator:
             documents=documents,
             rows=dict(counts.rows),
             loaded_rows=dict(counts.loaded_rows),
-            seconds=ended - self._started,
+            seconds=wall,
             held_seconds=held_seconds,
             startup_seconds=self._startup_seconds(),
             clocks=clocks,
@@ -428,7 +428,7 @@ class ParallelCoordinator:
                 executor=self._choice.executor,
                 documents=done.read - done.unfinished,
                 throttle=self._options.throttle,
-                held_share=held_seconds / max(ended - self._started, held_seconds, 1e-9),
+                held_share=held_seconds / max(wall - self._startup_seconds(), held_seconds, 1e-9),
             ),
             load_id=self._load.load_id or None,
             executor=self._choice.executor,

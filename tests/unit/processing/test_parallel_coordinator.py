@@ -15,7 +15,7 @@ from xml_extractor.contract import Contract
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import Engine
-from xml_extractor.errors import SourceError, TargetError
+from xml_extractor.errors import SourceError, TargetError, WorkerError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, State
 from xml_extractor.processing.executor_choice import ExecutorChoice
 from xml_extractor.processing.insert_queue import InsertQueue
@@ -403,3 +403,19 @@ def test_a_throttled_serial_load_commits_a_batch_when_it_is_old(source: Engine, 
 
     assert summary.documents.loaded == 20
     assert summary.batches >= 2
+
+
+@pytest.mark.parametrize("executor", ["thread", "serial"])
+def test_a_program_that_gets_no_more_memory_says_so(
+    source: Engine, plan: Plan, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not over a document, but over a batch: no document is to blame, and it is no bug either."""
+    target = MemoryTarget()
+
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(MemoryWriter, "commit_batch", too_much)
+    with pytest.raises(WorkerError, match="got no more memory"):
+        coordinator(source, plan, target, executor=executor).run()
+    assert no_pipeline_thread_is_left()
