@@ -161,7 +161,7 @@ def _float(value: Any, _: SqlType) -> Value:
 
 
 def _binary(value: Any, _: SqlType) -> Value:
-    return bytes(value) if isinstance(value, bytearray | memoryview) else value  # type: ignore[return-value]
+    return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
 
 def _guid(value: Any, _: SqlType) -> Value:

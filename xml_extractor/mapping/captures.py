@@ -226,8 +226,9 @@ class ScopeWalker:
 
         def handle_any_case(frame: ScopeFrame, element: Element) -> None:
             for found, value in element.items():
-                if fold_name(found) == name:
-                    store(frame, value)  # type: ignore[arg-type]  # attribute values are str
+                # lxml's stubs allow bytes; what it returns is str.
+                if fold_name(str(found)) == name:
+                    store(frame, str(value))
 
         return handle_any_case
 

@@ -404,9 +404,9 @@ def test_namespaces_and_case() -> None:
     plan = plan_of(
         with_columns("a: {from: 'Foo/d:Bar[1]', type: int}", "b: {from: Foo, type: int}", head=head)
     )
-    assert plan.roots == ("{u:e}application", "{u:d}app")
+    assert plan.roots == ("{u:E}application", "{u:D}app")
     assert plan.namespaces == (("d", "u:D"), ("default", "u:E"))
-    assert plan.scopes[0].captures[1].path.steps == ("{u:e}foo",)
+    assert plan.scopes[0].captures[1].path.steps == ("{u:E}foo",)
 
 
 def test_staging() -> None:

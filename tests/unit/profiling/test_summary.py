@@ -75,7 +75,7 @@ def test_sums_that_hold() -> None:
 
 def test_a_run_that_nobody_stopped_leaves_nothing_unfinished() -> None:
     summary(documents=DocumentCounts(read=5, loaded=5)).check(complete=True)
-    with pytest.raises(SumsDifferError, match="5 documents were read, but .* unfinished 3 = 5"):
+    with pytest.raises(SumsDifferError, match=r"5 documents were read, but .* unfinished 3 = 5"):
         summary(documents=DocumentCounts(read=5, loaded=2, unfinished=3)).check(complete=True)
 
 
