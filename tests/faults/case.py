@@ -131,8 +131,9 @@ def _attempt(
     run.programs = [Program(*arguments, folder=folder, extra=run.extra) for _ in range(run.loaders)]
     threads = act_all(attempt.faults, run)
     fails = any(fault.unforeseen for fault in attempt.faults)
+    in_python = any(fault.hits_interpreter for fault in attempt.faults)
     for program in run.programs:
-        _await(program, outcome, may_fail=fails)
+        _await(program, outcome, may_fail=fails, in_python=in_python)
     for thread in threads:
         thread.join(RUN_SECONDS)
     for fault in attempt.faults:
@@ -152,11 +153,12 @@ def _arguments(case: Case, place: Place, target: str, documents: Documents) -> l
     ]  # fmt: skip
 
 
-def _await(program: Program, outcome: Outcome, *, may_fail: bool = False) -> None:
+def _await(program: Program, outcome: Outcome, *, may_fail: bool = False, in_python: bool = False) -> None:
     """Wait for the program's end, and see to what it says.
 
     Args:
         may_fail: something happens that the program cannot foresee: exit code 1.
+        in_python: the interpreter may fail by itself, with a traceback.
     """
     try:
         code = program.wait(RUN_SECONDS)
@@ -169,7 +171,7 @@ def _await(program: Program, outcome: Outcome, *, may_fail: bool = False) -> Non
         outcome.wrong.append(f"exit code {code}: {program.errors[-600:]}")
     if "left behind" in program.errors:
         outcome.leftovers.append(f"a thread: {program.errors[-600:]}")
-    if "Traceback" in program.errors:
+    if "Traceback" in program.errors and not in_python:
         outcome.wrong.append(f"a traceback: {program.errors[-1500:]}")
 
 

@@ -204,7 +204,7 @@ def _disk(chance: random.Random, engine: str, executor: str) -> tuple[list[Attem
 
 def _memory(chance: random.Random, engine: str, executor: str) -> tuple[list[Attempt], dict[str, object]]:
     of_worker = executor == "process"
-    fault = LittleMemory(of_worker, chance.uniform(0.0, 0.3), chance.choice([0, 200_000, 2_000_000]))
+    fault = LittleMemory(of_worker, chance.uniform(0.0, 0.3), chance.choice([0, 0, 200_000]))
     return [_attempt(chance, fault, slow=True), *_dying_once(chance)], {}
 
 

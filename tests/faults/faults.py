@@ -104,6 +104,11 @@ class Fault:
         """Whether the program may end as it does when it has a bug."""
         return False
 
+    @property
+    def hits_interpreter(self) -> bool:
+        """Whether Python itself may fail, before the program's first line; it says so in its own words."""
+        return False
+
     def describe(self) -> str:
         """All that there is to know of it."""
         raise NotImplementedError
@@ -246,6 +251,10 @@ class LittleMemory(Fault):
 
     @property
     def unforeseen(self) -> bool:
+        return True
+
+    @property
+    def hits_interpreter(self) -> bool:
         return True
 
     def describe(self) -> str:
