@@ -15,7 +15,7 @@ from typing import Any, Final
 from xml_extractor.contract import Contract
 from xml_extractor.contract.plan import Table
 from xml_extractor.engines.base import Engine
-from xml_extractor.errors import LoaderError, UsageError
+from xml_extractor.errors import LoaderError, PrivateErrors, UsageError
 from xml_extractor.mapping.protection import salt_fingerprint, salted
 from xml_extractor.operations import opening
 from xml_extractor.operations.bookkeeping import Bookkeeping
@@ -94,6 +94,7 @@ class RunningVerification:
             self._workers.abort()
 
 
+@PrivateErrors()
 def verify(
     source: str,
     target: str,
@@ -145,11 +146,6 @@ def verify(
             f"{subject.target.display} knows no load of contract {contract.plan.contract} from source "
             f"{subject.source_name!r}{hint}"
         )
-    if plan.hashes:
-        own = [run for run in known if subject.is_own(run)]
-        salt = {SALT_FINGERPRINT: salt_fingerprint(plan)}
-        with Bookkeeping(target, options) as bookkeeping:
-            bookkeeping.ask(lambda session: refuse_other_salt(session, own, salt))
     if how.deep:
         fingerprint = {SALT_FINGERPRINT: salt_fingerprint(contract.plan)}
         with Bookkeeping(target, options) as bookkeeping:
