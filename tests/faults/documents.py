@@ -59,7 +59,8 @@ tables:
 HEAVIEST = 900
 """The target takes no tag that weighs more; the contract does."""
 
-LARGE_BYTES = 200_000
+LARGE_BYTES = 400_000
+"""The first large document; each further one is larger by so much, so that memory has to grow for each."""
 
 
 def contract() -> Contract:
@@ -81,7 +82,7 @@ def document(key: int, version: int = 1) -> str:
         weight = HEAVIEST + 1 if heavy else made.randint(0, HEAVIEST)
         marks = "".join(f"<Mark>{made.randint(0, 99)}</Mark>" for _ in range(made.randint(0, 3)))
         tags.append(f"<Tag name='t{n} v{version}' weight='{weight}'>{marks}</Tag>")
-    large = f"<!-- {'x' * LARGE_BYTES} -->" if key % 211 == 100 else ""
+    large = f"<!-- {'x' * LARGE_BYTES * (key // 211 + 1)} -->" if key % 211 == 100 else ""
     return f"<Note price='{made.randint(0, 10**7) / 10**4}' at='{at}'>{text}{''.join(tags)}{large}</Note>"
 
 

@@ -268,8 +268,9 @@ class LittleMemory(Fault):
         chosen = run.workers()[:1] if self.of_worker else [psutil.Process(run.program.process.pid)]
         for process in chosen:
             with contextlib.suppress(psutil.NoSuchProcess):
-                most = process.memory_info().vms + self.spare_bytes
-                process.rlimit(psutil.RLIMIT_AS, (most, most))
+                # Not the address space: the C library has reserved more of that than a small load takes.
+                most = process.memory_info().data + self.spare_bytes
+                process.rlimit(psutil.RLIMIT_DATA, (most, most))
                 self._struck = time.time()
 
     def settle(self, run: Run) -> None:
