@@ -115,8 +115,14 @@ def _run(
     threads = [threading.Thread(target=work) for _ in range(arguments.jobs)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt as interrupt:
+        _say("ending after the cases that are at hand")
+        failures.append(interrupt)
+        for thread in threads:
+            thread.join()
     if failures:
         raise failures[0]
 
