@@ -268,9 +268,10 @@ class LittleMemory(Fault):
         chosen = run.workers()[:1] if self.of_worker else [psutil.Process(run.program.process.pid)]
         for process in chosen:
             with contextlib.suppress(psutil.NoSuchProcess):
-                # Not the address space: the C library has reserved more of that than a small load takes.
-                most = process.memory_info().data + self.spare_bytes
-                process.rlimit(psutil.RLIMIT_DATA, (most, most))
+                # The address space is not enough: the C library has reserved more of it than a load takes.
+                memory = process.memory_info()
+                for limit, used in ((psutil.RLIMIT_AS, memory.vms), (psutil.RLIMIT_DATA, memory.data)):
+                    process.rlimit(limit, (used + self.spare_bytes, used + self.spare_bytes))
                 self._struck = time.time()
 
     def settle(self, run: Run) -> None:
