@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import pytest
 from tests.support.mssql_run import NAME, SqlServerRun, run_of
 from tests.support.mssql_servers import MssqlServer
 from tests.support.servers import NotToBeHad, PostgresqlServer, postgresql_server
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start; some send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -112,17 +112,29 @@ def load(
                 # A target that has just been given up would only be waited for once more.
                 if not isinstance(error, TargetError):
                     with suppress(LoaderError):
-                        halted = isinstance(error, HaltedError)
-                        running.record_end(RunState.HALTED if halted else RunState.FAILED, summary)
+                        state = RunState.HALTED if isinstance(error, HaltedError) else RunState.FAILED
+                        running.record_end(_end_state(state, handle, keys), summary)
                 if on_failure is not None:
                     on_failure(summary)
                 raise
         _complete(summary, memory, shown)
         stopped = summary.stopped_by_signal is not None
-        running.record_end(RunState.STOPPED if stopped else RunState.FINISHED, summary)
+        state = RunState.STOPPED if stopped else RunState.FINISHED
+        running.record_end(_end_state(state, handle, keys), summary)
         return summary
     finally:
         handle.close()
+
+
+def _end_state(state: RunState, handle: LoadHandle, keys: object) -> RunState:
+    """Return how the load stands now that a run has ended in ``state``.
+
+    Where single documents of an unfinished load were replayed, it stands as it did: the rest is still to be
+    loaded, perhaps by a loader that is at work.
+    """
+    if keys is not None and handle.state_before is not None:
+        return handle.state_before
+    return state
 
 
 class RunningLoad:

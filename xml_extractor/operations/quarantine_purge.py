@@ -146,8 +146,8 @@ def _take(
     # The loaded version stays as it is; only nobody else is to find the row as it was.
     _each(
         session,
-        f"UPDATE {ledger} SET batch = ? WHERE digest = ? AND batch = ?",
-        [(batch, each.digest, each.batch) for each in newer],
+        f"UPDATE {ledger} SET batch = ?, committed_at = ? WHERE digest = ? AND batch = ?",
+        [(batch, timestamp(utc_now()), each.digest, each.batch) for each in newer],
     )
     left = {
         bytes(digest): int(number)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import logging
 import mmap
 import os
 import select
@@ -24,11 +25,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xml_extractor.contract.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
 GRACE = 1.25
@@ -70,8 +74,23 @@ def watched_from_outside(plan: Plan, timeout_seconds: float) -> contextlib.Abstr
         for step in column.conversion.apply
     )
     if has_plugins and os.name == "posix" and not _current:
-        return OutsideWatch(timeout_seconds)
+        return _if_possible(OutsideWatch(timeout_seconds))
     return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _if_possible(watch: OutsideWatch) -> Iterator[None]:
+    """Watch; where no process or thread can be had for it, go on unwatched, and say so."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(watch)
+        except (OSError, RuntimeError) as error:
+            logger.warning(
+                "a plug-in that holds the interpreter for ever would not be noticed: no process to watch the "
+                "program can be started (%s)",
+                type(error).__name__,
+            )
+        yield
 
 
 def slot() -> Slot | None:
@@ -117,7 +136,11 @@ class OutsideWatch:
             with contextlib.suppress(ValueError, OSError):  # a host program may have no standard error
                 faulthandler.enable()
         self._thread = threading.Thread(target=self._tick, name="xml-extractor-ticker", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._end_process()
+            raise
         _current.append(self)
         return self
 
@@ -127,6 +150,10 @@ class OutsideWatch:
         self._thread.join()
         if self._enables_faulthandler:
             faulthandler.disable()
+        self._end_process()
+        self._memory.close()
+
+    def _end_process(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()  # tells it to go
         try:
@@ -134,7 +161,6 @@ class OutsideWatch:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._memory.close()
 
     def _tick(self) -> None:
         count = 0

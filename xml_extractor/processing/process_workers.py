@@ -303,7 +303,7 @@ class _Feeder:
         self._not_started = None
         self._chunks_done = 0
         try:
-            self._link = WorkerLink(self._name, self._setup, self._watch.interval_seconds)
+            self._link = WorkerLink(self._name, self._watch.interval_seconds)
         except CannotStart as error:
             logger.warning("%s cannot be started: %s", self._name, error)
             self._health.start_failed(str(error))
@@ -311,8 +311,13 @@ class _Feeder:
             return
         if self._state.ended.is_set():  # ended while we were starting: nobody else will kill it
             raise PipelineStopped
+        # Not as an argument of the process: what is written to one that dies while it starts, and does not
+        # fit into the pipe (64 KiB), would be waited for without end, as multiprocessing holds the pipe's
+        # other end open itself.
+        if not self._send(self._setup):
+            self._take_leave()
 
-    def _send(self, chunk: Chunk) -> bool:
+    def _send(self, chunk: WorkerSetup | Chunk) -> bool:
         assert self._link is not None
         self._waits = True
         try:

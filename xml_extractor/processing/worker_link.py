@@ -45,7 +45,7 @@ class WorkerLink:
         CannotStart: there is no process.
     """
 
-    def __init__(self, name: str, setup: WorkerSetup, tick_seconds: float) -> None:
+    def __init__(self, name: str, tick_seconds: float) -> None:
         context = multiprocessing.get_context("spawn")
         with contextlib.ExitStack() as on_failure:
 
@@ -63,7 +63,7 @@ class WorkerLink:
                 self._stacks, stacks_in = pipe()
                 self._process: SpawnProcess = context.Process(
                     target=run_worker_process,
-                    args=(setup, chunks_out, messages_in, self._pulse, stacks_in, tick_seconds),
+                    args=(chunks_out, messages_in, self._pulse, stacks_in, tick_seconds),
                     name=name,
                     daemon=True,
                 )
@@ -81,7 +81,7 @@ class WorkerLink:
         """The process's id while it runs."""
         return self._process.pid if self._process.is_alive() else None
 
-    def send(self, chunk: Chunk | None) -> bool:
+    def send(self, chunk: WorkerSetup | Chunk | None) -> bool:
         """Send a chunk, or ``None``: there are no more; false: the process is no more."""
         try:
             self._to_worker.send(chunk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import multiprocessing
 import os
 import pickle
 import signal
@@ -61,7 +62,6 @@ class Failed(Message):
 
 
 def run_worker_process(
-    setup: WorkerSetup,
     chunks: Connection,
     messages: Connection,
     pulse: ProcessPulse,
@@ -80,6 +80,7 @@ def run_worker_process(
         # In C: shows where the process is, although Python itself may not get to run.
         faulthandler.register(signal.SIGUSR1, file=stacks.fileno(), all_threads=True)
     try:
+        setup = chunks.recv()
         worker = _Worker(setup, chunks, messages, pulse)
         done = threading.Event()
         ticker = threading.Thread(target=_tick, args=(pulse, tick_seconds, done), name="ticker", daemon=True)
@@ -95,7 +96,7 @@ def run_worker_process(
         done.set()
     except PipelineStopped:
         _report(messages, worker.failure)
-    except OSError:
+    except (OSError, EOFError):
         return  # the parent is gone, and with it all reason to go on
     except BaseException as error:  # noqa: BLE001 - the parent decides what to do about it
         _report(messages, error)
@@ -156,7 +157,10 @@ class _Worker:
 
 
 def _tick(pulse: ProcessPulse, tick_seconds: float, done: threading.Event) -> None:
+    parent = multiprocessing.parent_process()
     while not done.wait(tick_seconds):
+        if parent is not None and not parent.is_alive():
+            os._exit(1)  # killed: a worker that is stuck would never come to notice it
         pulse.tick()
 
 

@@ -78,9 +78,12 @@ class LedgerEntry(NamedTuple):
             plan_digest: of the present load.
 
         Returns:
-            None where there is nothing to be compared: what ended its workers has left no hash.
+            None where there is nothing to be compared: what ended its workers has left no hash, also where it
+            was taken out of quarantine since.
         """
         refused = self.refused
+        if self.state is State.SKIPPED and self.document_hash is None:
+            return None
         if refused is not None and refused.stage is Stage.WORKER and refused.document_hash is None:
             return None
         previous = replace(self.previous, renewal=renewal, other_plan=self.plan_digest != plan_digest)
@@ -203,6 +206,8 @@ class LoadHandle(ABC):
     started_at: datetime
     """UTC with microseconds; kept when a load is resumed, because GETUTCDATE() answers it."""
     resumed: bool
+    state_before: RunState | None = None
+    """How a load that is resumed stood before; None for a new one."""
     encoder: RowEncoder | None = None
     """What workers encode rows with; None = nothing to encode, records carry only counts."""
     insert_path: str | None = None

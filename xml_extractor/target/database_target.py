@@ -240,6 +240,7 @@ class DatabaseLoadHandle(LoadHandle):
         self.load_id = 0 if run is None else run.load_id
         self.started_at = utc_now() if run is None else run.started_at
         self.resumed = resumed
+        self.state_before = run.state if run is not None and resumed else None
         self.encoder = engine.encoder(plan)
         self.insert_path = engine.insert_path
         self._engine = engine

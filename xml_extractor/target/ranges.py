@@ -201,8 +201,11 @@ class RangeBook:
 
         For the transaction in which that happens.
         """
-        others = f"{_OF_SOURCE} AND load_id <> ?"
-        parameters = (self._source_name, self._contract, self._load_id)
+        # A run that makes no claims itself (a replay) may share its number with a loader that does.
+        others = _OF_SOURCE
+        parameters: tuple[object, ...] = (self._source_name, self._contract)
+        if self._scope:
+            others, parameters = f"{_OF_SOURCE} AND load_id <> ?", (*parameters, self._load_id)
         if session.execute(_RAISE_EPOCH.format(runs=session.table(RUNS)) + others, parameters):
             session.execute(
                 f"DELETE FROM {session.table(RANGES)} WHERE load_id IN "

@@ -181,8 +181,8 @@ def finish(
     What is said of a load that is, or was, rolled back stays: a loader that had not ended by then is late.
     """
     session.execute(
-        f"UPDATE {session.table(RUNS)} SET state = ?, finished_at = ?, summary = ? "
-        "WHERE load_id = ? AND state NOT IN (?, ?)",
+        f"UPDATE {session.table(RUNS)} SET state = CASE WHEN finished_at IS NULL THEN ? ELSE state END, "
+        "finished_at = COALESCE(finished_at, ?), summary = ? WHERE load_id = ? AND state NOT IN (?, ?)",
         (
             state.value,
             timestamp(now) if state is RunState.FINISHED else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from xml_extractor.errors import UsageError
 SAVE_SECONDS: Final = 10.0
 """How often a step in progress is saved: what an interruption costs at most."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class Checkpoint:
@@ -32,6 +33,9 @@ class Checkpoint:
         self._identity = identity
         self._lock = threading.Lock()
         self._steps: dict[str, Any] = {}
+        self._begun_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        self.since: str | None = None
+        """When the run began that left the steps which are gone on from (UTC); None = begun anew."""
         self._saved_at = time.monotonic()
         if path is not None:
             self._read(path)
@@ -81,11 +85,14 @@ class Checkpoint:
                 "another file, or delete it to begin anew"
             )
         self._steps = kept["steps"]
+        if self._steps:
+            self._begun_at = self.since = kept["begun_at"]
 
     def _write(self) -> None:
         assert self._path is not None
         beside = self._path.with_name(f"{self._path.name}.tmp")
-        text = json.dumps({"version": _VERSION, "identity": self._identity, "steps": self._steps})
+        content = {"version": _VERSION, "identity": self._identity, "begun_at": self._begun_at}
+        text = json.dumps({**content, "steps": self._steps})
         try:
             beside.write_text(text, encoding="utf-8")
             beside.replace(self._path)

@@ -50,6 +50,8 @@ class VerifyReport:
     """Rows, values or documents by kind, notes among them."""
     untold: list[str] = field(default_factory=list)
     """What could not be compared, and why."""
+    since: str | None = None
+    """When the oldest of the steps was finished that an earlier, interrupted run had done (UTC)."""
     seconds: float = 0.0
 
     @property
@@ -63,8 +65,13 @@ class VerifyReport:
         return sum(count for kind, count in self.differences.items() if kind in NOTES)
 
     def is_clean(self, *, strict: bool = False) -> bool:
-        """Whether everything that was compared agrees; ``strict``: with the source as it is now, too."""
-        return not (self.faults or self.in_motion or self.unlocated or (strict and self.notes))
+        """Whether everything agrees; ``strict``: with the source as it is now, and nothing was left out.
+
+        What ``deep`` was asked to compare and could not, because another version of the contract loaded it,
+        is not called clean.
+        """
+        not_settled = self.faults or self.in_motion or self.unlocated or (self.deep and self.other_plan)
+        return not (not_settled or (strict and (self.notes or self.untold)))
 
     def exit_code(self, *, strict: bool = False) -> ExitCode:
         """0 only where it is clean, else 3."""
@@ -97,6 +104,7 @@ class VerifyReport:
             "unlocated": self.unlocated,
             "differences": {kind.value: count for kind, count in sorted(self.differences.items())},
             "untold": list(self.untold),
+            "since": self.since,
             "seconds": round(self.seconds, 3),
         }
 
@@ -130,6 +138,11 @@ class VerifyReport:
                 "one by one (--most-differences)"
             )
         lines += [f"note: {sentence}" for sentence in self.untold]
+        if self.since is not None:
+            lines.append(
+                f"note: an interrupted run's steps since {self.since} UTC were not done again; what changed "
+                "by hand in between is not seen (delete the --checkpoint file to begin anew)"
+            )
         lines.append(self.verdict)
         return lines
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from xml_extractor.contract import Contract
 from xml_extractor.contract.plan import Table
-from xml_extractor.engines.base import Engine
+from xml_extractor.engines.base import Engine, Session
 from xml_extractor.errors import LoaderError, PrivateErrors, UsageError
 from xml_extractor.mapping.protection import salt_fingerprint, salted
 from xml_extractor.operations import opening
@@ -39,9 +39,11 @@ from xml_extractor.operations.verification.subject import PAGE_KEYS, Connections
 from xml_extractor.operations.verification.workers import LocalCounter, TableSums, Worker, Workers
 from xml_extractor.settings import ExecutorChoice, LoadOptions
 from xml_extractor.target import runs
+from xml_extractor.target.bookkeeping import LEDGER
 from xml_extractor.target.content_digest import BucketSums
 from xml_extractor.target.hash_salt import SALT_FINGERPRINT, refuse_other_salt
 from xml_extractor.target.runs import Run
+from xml_extractor.target.timestamps import from_database
 
 MOST_DIFFERENCES: Final = 100_000
 """Documents whose values are told one by one by default.  What is beyond is counted: each further hundred
@@ -154,16 +156,24 @@ def verify(
     latest = max(own, key=lambda run: run.load_id)
     connections = Connections(subject)
     running = RunningVerification(connections)
+    with Bookkeeping(target, options) as bookkeeping:
+        documents, committed_at = bookkeeping.ask(_ledger_state)
     identity = {
         "contract": contract.plan.contract,
         "plan": plan.digest,
         "source_name": subject.source_name,
+        "source": subject.source.display,
         "target": subject.target.display,
+        "schema": options.target_schema,
         "deep": how.deep,
+        # What was finished before something was loaded, or taken back, says nothing of how it is now.
+        "number of documents in the ledger": documents,
+        "time of the last commit": committed_at,
     }
     checkpoint = Checkpoint(how.checkpoint, identity)
     differences = Differences(how.manifest)
     report = VerifyReport(subject.target.display, subject.source_name, contract.plan.contract, how.deep)
+    report.since = checkpoint.since
     if on_start is not None:
         on_start(running)
     try:
@@ -183,6 +193,12 @@ def verify(
     report.differences = dict(differences.counts)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _ledger_state(session: Session) -> tuple[int, str]:
+    """Return the number of documents in the ledger and when the last one was committed."""
+    count, latest = session.query(f"SELECT COUNT(*), MAX(committed_at) FROM {session.table(LEDGER)}")[0]
+    return int(count), "" if latest is None else from_database(latest).isoformat()
 
 
 class _Verification:
