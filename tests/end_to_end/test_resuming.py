@@ -175,7 +175,8 @@ def test_a_resumed_load_passes_over_what_it_had_finished(
     summary = notes_load(notes, database_url)
     expect_all(summary)
     assert len(spy.keys) <= DOCUMENTS - finished * PAGE
-    assert spy.counted <= DOCUMENTS - finished * PAGE + 1, "nor does the progress line count them"
+    # Each gap is counted with the key before it, and there is at most one gap more than finished ranges.
+    assert spy.counted <= DOCUMENTS - finished * PAGE + finished + 1, "nor does the progress line count them"
     assert len(spy.mapped) == DOCUMENTS - before
     assert summary.documents.already_loaded > 0
     tables, states = read_tables(database_url, contract().plan), ledger(database_url)
