@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import defaultdict
@@ -190,8 +191,11 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             shared = context.Value("q", 0)
             self.counter = SharedCounter(shared)
+            # In shared memory: as an argument a large plan would not fit into the pipe by which a process is
+            # started, and one that died meanwhile would be waited for without end.
+            packed = context.RawArray("c", pickle.dumps(connections.subject))
             self._executor = ProcessPoolExecutor(
-                workers, context, initializer=_start, initargs=(connections.subject, shared)
+                workers, context, initializer=_start, initargs=(packed, shared)
             )
         else:
             self._executor = ThreadPoolExecutor(workers, thread_name_prefix="xml-extractor-verify")
@@ -242,11 +246,13 @@ class Workers:
 _OF_THIS_PROCESS: Final[list[Worker]] = []
 
 
-def _start(subject: Subject, shared: Any) -> None:
+def _start(packed: Any, shared: Any) -> None:
     # A Ctrl-C reaches every process of the terminal; the parent says what is to happen.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    subject = pickle.loads(packed.raw)
+    assert isinstance(subject, Subject)
     _OF_THIS_PROCESS.append(Worker(Connections(subject), SharedCounter(shared)))
 
 
