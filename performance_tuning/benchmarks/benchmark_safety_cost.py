@@ -31,6 +31,7 @@ from xml_extractor.processing import document_worker
 from xml_extractor.processing.load_counts import LoadCounts
 from xml_extractor.processing.ranges import RangeTracker
 from xml_extractor.resources import shipped_config
+from xml_extractor.target import batch_writer
 from xml_extractor.target.batch_writer import DatabaseBatchWriter
 from xml_extractor.target.database_target import DatabaseLoadHandle
 
@@ -46,7 +47,7 @@ STAGES: Final[tuple[tuple[str, Any, str], ...]] = (
     ("ranges", RangeTracker, "settle"),
     ("ranges", RangeTracker, "take_finished"),
     ("ranges", DatabaseBatchWriter, "record_ranges"),
-    ("checks", DatabaseBatchWriter, "_count"),
+    ("checks", batch_writer, "count_committed"),
     ("checks", LoadCounts, "add_batch"),
 )
 """What is timed.  None of these calls another of them."""

@@ -12,6 +12,7 @@ import benchmark_mapping
 import benchmark_memory
 import benchmark_pipeline
 import benchmark_resuming
+import benchmark_safety_cost
 import benchmark_verify
 import psutil
 import pytest
@@ -156,6 +157,17 @@ def test_the_figure_of_a_verification_is_the_median_of_its_runs() -> None:
     assert (deep.value, deep.bound) == (80.0, None)
     slow, _ = benchmark_verify.figures_of("SQLite", 1000, [benchmark_verify.Run(10.0, 4.0, 8.0)])
     assert not slow.holds
+
+
+def test_what_exactly_once_costs_is_measured_whole(tmp_path: Path) -> None:
+    """It refuses to print a figure where one of the functions that it times was never called."""
+    figures = tmp_path / "figures.json"
+    ended = benchmark_safety_cost.main(
+        ["--documents", "30", "--repeat", "1", "--engine", "sqlite", "--json", str(figures)]
+    )
+    assert ended in ENDED
+    (figure,) = json.loads(figures.read_text(encoding="utf-8"))["figures"]
+    assert 0 < figure["value"] < 100
 
 
 def test_a_tiny_verification_is_measured(tmp_path: Path) -> None:
