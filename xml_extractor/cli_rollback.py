@@ -76,4 +76,18 @@ def rollback(arguments: argparse.Namespace, settings: Settings, output: Output) 
             f"Rolled back load {done.load_id}: {done.rows:,} rows of {done.total:,} documents deleted; the "
             "documents are pending."
         )
-    return ExitCode.OK
+        if done.left:
+            output.line(
+                f"{done.left:,} documents were left as they are, because their rows are not those that were "
+                "loaded:"
+            )
+            for reason in done.reasons:
+                output.line(f"  {reason}")
+            if done.left > len(done.reasons):
+                output.line(f"  … and {done.left - len(done.reasons):,} more")
+            output.line(
+                "Mend their rows, or delete what is left of them and their rows in load_ledger, then run the "
+                f"same command again. Until then load {done.load_id} is {done.state.value}; other loads can "
+                "start, and take these documents for loaded."
+            )
+    return ExitCode.NEEDS_A_LOOK if done.left else ExitCode.OK

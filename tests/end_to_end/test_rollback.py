@@ -270,33 +270,102 @@ def test_ctrl_c_ends_after_the_batch_at_hand(
 # ------------------------------------------------------------------------------------------ refusals
 
 
-def test_rows_that_the_ledger_does_not_know_stop_it(database_url: str, notes: Notes) -> None:
-    two_loads(database_url, notes)
-    execute(database_url, "INSERT INTO tag (id, place, name) VALUES (40, 77, 'foreign')")
-    before = content(database_url)
-    with pytest.raises(TargetError, match="tag holds 1 rows of key 40, and 0 were loaded"):
-        roll_back(database_url, 2, batch_size=1000)
-    assert content(database_url) == before
-    assert states(database_url)[2] == "finished", "nothing was taken away, so the load is what it was"
-    execute(database_url, "DELETE FROM tag WHERE id = 40", "DELETE FROM tag WHERE id = 41 AND place = 1")
-    before = content(database_url)
-    with pytest.raises(TargetError, match=r"tag holds 0 rows of key 41, and 1 were loaded.*restore them"):
-        roll_back(database_url, 2, batch_size=1000)
-    assert content(database_url) == before
-    execute(database_url, "INSERT INTO tag (id, place, name) VALUES (41, 1, 'any')")
-    assert roll_back(database_url, 2).total == 30
-
-
-def test_a_batch_that_is_refused_leaves_the_batches_before_it(database_url: str, notes: Notes) -> None:
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_documents_with_other_rows_than_were_loaded_are_left(
+    database_url: str, notes: Notes, batch_size: int
+) -> None:
     before = two_loads(database_url, notes)
-    execute(database_url, "INSERT INTO tag (id, place, name) VALUES (40, 77, 'foreign')")
-    with pytest.raises(TargetError, match="key 40"):
+    both = content(database_url)
+    execute(
+        database_url,
+        "INSERT INTO tag (id, place, name) VALUES (40, 77, 'foreign')",
+        "DELETE FROM tag WHERE id = 41 AND place = 1",
+        "DELETE FROM tag WHERE id = 42",
+        "DELETE FROM note WHERE id = 42",
+    )
+    damaged = content(database_url)
+    done = roll_back(database_url, 2, batch_size=batch_size)
+    assert (done.total, done.left, done.finished) == (27, 3, False)
+    reasons = "\n".join(done.reasons)
+    for text in (
+        "tag holds 1 rows of key 40, and 0 were",
+        "tag holds 0 rows of key 41, and 1 were",
+        "key 42",
+    ):
+        assert text in reasons
+    now = content(database_url)
+    kept = {40, 41, 42}
+    assert now[0] == {
+        name: [row for row in rows if row in before[0][name] or row[0] in kept]
+        for name, rows in damaged[0].items()
+    }
+    assert now[1] == [row for row in damaged[1] if row[2] == 1 or int(row[0]) in kept]
+    assert now[2] == before[2]
+    assert states(database_url)[2] == "failed"
+    assert not ranges_of(database_url, 2)
+    assert roll_back(database_url, 2).left == 3, "once more changes nothing"
+    assert (content(database_url), states(database_url)[2]) == (now, "failed")
+    # Loads go on, as new ones, and take what is left for loaded.
+    summary = notes.load(database_url)
+    assert (summary.load_id, summary.documents.loaded) == (3, 25)
+    assert states(database_url) == {1: "finished", 2: "failed", 3: "finished"}
+    execute(
+        database_url,
+        "DELETE FROM tag WHERE id = 40 AND place = 77",
+        "INSERT INTO tag (id, place, name) VALUES (41, 1, 'any')",
+        "DELETE FROM load_ledger WHERE source_key = '42'",
+    )
+    done = roll_back(database_url, 2)
+    assert (done.total, done.left, done.finished) == (2, 0, True)
+    assert states(database_url)[2] == "rolled_back"
+    assert notes.load(database_url).documents.loaded == 3
+    assert read_tables(database_url, contract().plan) == both[0]
+    ledger_rows_match_tables(database_url, contract().plan)
+
+
+def test_a_load_of_damaged_documents_only_stays_what_it_was(database_url: str, notes: Notes) -> None:
+    notes.put({number: note(f"n{number}") for number in range(1, 31)})
+    notes.load(database_url)
+    execute(
+        database_url,
+        "DELETE FROM tag",
+        "DELETE FROM note",
+        "UPDATE load_runs SET state = 'stopped', finished_at = NULL",
+    )
+    before = content(database_url)
+    done = roll_back(database_url, 1)
+    assert (done.total, done.left, len(done.reasons)) == (0, 30, 20)
+    assert content(database_url) == before
+    assert states(database_url)[1] == "stopped"
+    assert notes.load(database_url).load_id == 1, "nothing was taken away, so it is resumed"
+
+
+def test_an_interrupted_load_that_is_rolled_back_in_part_is_not_resumed(
+    database_url: str, notes: Notes, contract_file: Path, tmp_path: Path
+) -> None:
+    two_loads(database_url, notes)
+    execute(
+        database_url,
+        "UPDATE load_runs SET state = 'stopped', finished_at = NULL WHERE load_id = 2",
+        "INSERT INTO tag (id, place, name) VALUES (40, 77, 'foreign')",
+    )
+    ended = run_command(
+        "rollback", 2, "--yes", "--target", database_url, "--contract", contract_file, folder=tmp_path
+    )
+    assert ended.returncode == 3, ended.stderr
+    assert "1 documents were left as they are" in ended.stdout
+    assert "tag holds 1 rows of key 40, and 0 were loaded" in ended.stdout
+    assert "load 2 is failed; other loads can start" in ended.stdout
+    assert notes.load(database_url).load_id == 3
+
+
+def test_what_stops_it_says_what_stays_rolled_back(database_url: str, notes: Notes) -> None:
+    two_loads(database_url, notes)
+    last = max(query(database_url, "SELECT digest, source_key FROM load_ledger WHERE load_id = 2"))[1]
+    execute(database_url, f"UPDATE load_ledger SET source_key = '77' WHERE source_key = '{last}'")
+    with pytest.raises(TargetError, match=r"key 77 .* 29 documents were rolled back before, and stay so"):
         roll_back(database_url, 2, batch_size=1)
     assert states(database_url)[2] == "rolling_back"
-    execute(database_url, "DELETE FROM tag WHERE id = 40 AND place = 77")
-    ledger_rows_match_tables(database_url, contract().plan)
-    roll_back(database_url, 2)
-    assert content(database_url) == before
 
 
 def test_what_cannot_be_rolled_back_is_refused_with_the_reason(database_url: str, notes: Notes) -> None:

@@ -3,7 +3,8 @@
 The ledger's digests are evenly spread, so that the documents of a load are taken in stretches of the range of
 all digests: each holds about as many of them as a batch should, is read by the ledger's primary key, and
 needs no memory of what was done before.  What an interrupted rollback has done is gone from the ledger, and
-the same command goes on with the rest.
+the same command goes on with the rest.  Documents whose rows are not those that were loaded are left as they
+are, with their ledger rows, and named at the end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -33,7 +35,8 @@ from xml_extractor.target import ledger, ranges, runs
 from xml_extractor.target.base import RunState
 from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE, RUNS
 from xml_extractor.target.failures import Connection, retried
-from xml_extractor.target.replacement import OldRows
+from xml_extractor.target.replacement import NAMED, Difference, OldRows, RowsDifferError
+from xml_extractor.target.timestamps import timestamp
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,13 @@ class RolledBack:
     rows: int = 0
     batches: int = 0
     finished: bool = False
+    """Whether nothing of the load is left."""
+    left: int = 0
+    """Documents that stay loaded, because their rows are not those that were loaded."""
+    reasons: list[str] = field(default_factory=list)
+    """Of the first of them: key, table and what is wrong."""
+    state: RunState = RunState.ROLLED_BACK
+    """How the load stands now."""
 
     @property
     def total(self) -> int:
@@ -68,6 +78,9 @@ class RolledBack:
             "rows": self.rows,
             "batches": self.batches,
             "finished": self.finished,
+            "left": self.left,
+            "reasons": list(self.reasons),
+            "state": self.state.value,
         }
 
 
@@ -159,12 +172,15 @@ class Rollback:
     # --------------------------------------------------------------------------------------- the work
 
     def run(self, preview: RollbackPreview, progress: Progress | None = None) -> RolledBack:
-        """Take back what the load wrote.
+        """Take back what the load wrote, but for documents whose rows are not those that were loaded.
+
+        If there are such documents the load is FAILED afterwards, and never resumed; or what it was, if
+        nothing was taken away.  Either keeps no load from starting, and it can be rolled back again.
 
         Raises:
             StoppedError: it was stopped by a signal; the same command goes on.
-            TargetError: the target fails, or holds other rows than the ledger says; the batch at hand is
-                undone, what was committed before stays.
+            TargetError: the target fails, or another program is at work on the documents; the batch at hand
+                is undone, what was committed before stays.
         """
         done = RolledBack(self._load_id)
         if preview.is_done:
@@ -187,11 +203,18 @@ class Rollback:
                 and isinstance(error, TargetError)
             ):
                 raise stopped(self._signal) from None
+            if isinstance(error, TargetError) and done.total:
+                raise TargetError(
+                    f"{error}. {done.total:,} documents were rolled back before, and stay so"
+                ) from error
             raise
         finally:
             progress.finish()
-        done.finished = True
-        logger.info("rolled back load %d: %d documents, %d rows", self._load_id, done.total, done.rows)
+        done.finished = not done.left
+        logger.info(
+            "rolled back load %d: %d documents, %d rows; %d documents left",
+            self._load_id, done.total, done.rows, done.left,
+        )  # fmt: skip
         return done
 
     def _mark(self, was: RunState, now: RunState) -> None:
@@ -215,6 +238,8 @@ class Rollback:
         run = preview.run
         left = preview.total
         for _ in range(_PASSES):
+            done.left = 0
+            done.reasons.clear()
             for low, high in _stretches(max(1, math.ceil(left / self._options.batch_size))):
                 if self._stopping.is_set():
                     raise (
@@ -224,8 +249,8 @@ class Rollback:
                     )
                 self._take_back_stretch(run, low, high, done)
                 progress.update(DocumentCounts(read=done.total, loaded=done.total))
-            left = self._retried("ending the rollback", lambda session: self._end(session, run))
-            if not left:
+            left = self._retried("ending the rollback", lambda session: self._end(session, run, done))
+            if left == done.left:
                 return
         raise TargetError(
             f"a loader keeps adding documents to load {self._load_id}; end it, then run the same command "
@@ -234,24 +259,35 @@ class Rollback:
 
     def _take_back_stretch(self, run: runs.Run, low: bytes, high: bytes | None, done: RolledBack) -> None:
         """Take back the documents whose digests lie from ``low`` to below ``high``, in one transaction."""
+        differences: dict[Key, Difference] = {}
         attempted: list[tuple[list[_Entry], int]] = []
 
         def attempt(session: Session) -> tuple[list[_Entry], int]:
             session.begin()
-            entries = self._entries(session, run, low, high)
+            found = self._entries(session, run, low, high)
+            entries = [entry for entry in found if entry.key not in differences]
+            left = sorted(entry.digest for entry in found if entry.key in differences)
             if not entries and attempted:
                 # The answer to the first attempt's commit was lost on the way: it has done it all.
                 session.rollback()
                 return attempted[-1]
             attempted.clear()
-            rows = self._delete(session, run, entries, low, high)
+            rows = self._delete(session, run, entries, left, low, high)
             failpoints.hit("rollback_before_commit", session)
             attempted.append((entries, rows))
             session.commit()
             failpoints.hit("rollback_after_commit", session)
             return entries, rows
 
-        entries, rows = self._retried("rolling a batch back", attempt)
+        while True:
+            try:
+                entries, rows = self._retried("rolling a batch back", attempt)
+                break
+            except RowsDifferError as error:  # each names documents that were not named before
+                differences.update(error.differences)
+        done.left += len(differences)
+        named = list(differences.values())[: NAMED - len(done.reasons)]
+        done.reasons.extend(difference.what for difference in named)
         if entries:
             done.batches += 1
         done.rows += rows
@@ -277,14 +313,30 @@ class Rollback:
         return entries
 
     def _delete(
-        self, session: Session, run: runs.Run, entries: Sequence[_Entry], low: bytes, high: bytes | None
+        self,
+        session: Session,
+        run: runs.Run,
+        entries: Sequence[_Entry],
+        left: Sequence[bytes],
+        low: bytes,
+        high: bytes | None,
     ) -> int:
-        """Delete all that these documents have; return the number of rows in data tables."""
+        """Delete all that these documents have; return the number of rows in data tables.
+
+        Args:
+            left: digests of the other documents of the load in this stretch, sorted; they are kept.
+        """
         within, bounds = _within(low, high)
         condition, parameters = f"load_id = ? AND {within}", (run.load_id, *bounds)
         if entries:
             # First of all, so that nobody else can take these documents over any more.
-            deleted = session.execute(f"DELETE FROM {session.table(LEDGER)} WHERE {condition}", parameters)
+            deleted = 0
+            for start, end in _around(low, high, left):
+                between, ends = _within(start, end)
+                deleted += session.execute(
+                    f"DELETE FROM {session.table(LEDGER)} WHERE load_id = ? AND {between}",
+                    (run.load_id, *ends),
+                )
             if deleted != len(entries):
                 raise TargetError(
                     f"{deleted} documents of load {run.load_id} were found where there had been "
@@ -294,7 +346,12 @@ class Rollback:
             ranges.forget(session, run.source_name, run.contract, [run.load_id])
             # Whichever load has put them there: what is not loaded has no newer version either.
             session.delete_rows(QUARANTINE, "digest", [entry.digest for entry in entries])
-        session.execute(f"DELETE FROM {session.table(QUARANTINE)} WHERE {condition}", parameters)
+        # What is said of newer versions of documents that are left stays, as they do.
+        session.execute(
+            f"DELETE FROM {session.table(QUARANTINE)} WHERE {condition} AND digest NOT IN "
+            f"(SELECT digest FROM {session.table(LEDGER)} WHERE {condition})",
+            (*parameters, *parameters),
+        )
         loaded = [
             (entry.key, run.load_id, entry.row_counts) for entry in entries if entry.state is State.LOADED
         ]
@@ -302,21 +359,34 @@ class Rollback:
             return 0
         return self._old_rows.delete(session, self._old_rows.recorded(session, loaded), exact=True)
 
-    def _end(self, session: Session, run: runs.Run) -> int:
-        """Mark the load as rolled back, unless the ledger holds documents of it; return how many."""
+    def _end(self, session: Session, run: runs.Run, done: RolledBack) -> int:
+        """Mark how the load stands, if the ledger holds no documents of it but those that are left; return
+        how many it holds."""
         counted = session.query(
             f"SELECT COUNT(*) FROM {session.table(LEDGER)} WHERE load_id = ?", (run.load_id,)
         )
-        left = int(counted[0][0])
-        if not left:
-            session.begin()
-            ranges.forget(session, run.source_name, run.contract, [run.load_id])
+        there = int(counted[0][0])
+        if there != done.left:
+            return there
+        if not there:
+            done.state = RunState.ROLLED_BACK
+        elif done.batches or run.state is RunState.ROLLING_BACK:
+            done.state = RunState.FAILED
+        else:
+            done.state = run.state
+        session.begin()
+        ranges.forget(session, run.source_name, run.contract, [run.load_id])
+        session.execute(
+            f"UPDATE {session.table(RUNS)} SET state = ? WHERE load_id = ?", (done.state.value, run.load_id)
+        )
+        if done.state is RunState.FAILED:
+            # With an end it is not resumed: what a loader added to it the next rollback would take away.
             session.execute(
-                f"UPDATE {session.table(RUNS)} SET state = ? WHERE load_id = ?",
-                (RunState.ROLLED_BACK.value, run.load_id),
+                f"UPDATE {session.table(RUNS)} SET finished_at = COALESCE(finished_at, ?) WHERE load_id = ?",
+                (timestamp(datetime.now(UTC)), run.load_id),
             )
-            session.commit()
-        return left
+        session.commit()
+        return there
 
     def _retried(self, doing: str, call: Callable[[Session], T]) -> T:
         return retried(self._connection, self._options.retry_seconds, doing, call)
@@ -327,6 +397,19 @@ def _within(low: bytes, high: bytes | None) -> tuple[str, tuple[bytes, ...]]:
     if high is None:
         return "digest >= ?", (low,)
     return "digest >= ? AND digest < ?", (low, high)
+
+
+def _around(low: bytes, high: bytes | None, left: Sequence[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+    """Cut a stretch into those between the digests that are left, which are sorted and lie in it."""
+    for digest in left:
+        if low < digest:
+            yield low, digest
+        after = int.from_bytes(digest, "big") + 1
+        if after == _DIGESTS:
+            return
+        low = _bytes(after)
+    if high is None or low < high:
+        yield low, high
 
 
 def _stretches(number: int) -> Iterator[tuple[bytes, bytes | None]]:

@@ -31,8 +31,8 @@ from xml_extractor.target.ranges import FinishedRange, Stretch
 
 
 class RunState(Enum):
-    """How a load stands in ``load_runs``.  All but FINISHED, and those that are or were rolled back, can be
-    resumed by the same command."""
+    """How a load stands in ``load_runs``.  All but FINISHED, and those that are or were rolled back, be it in
+    part (FAILED, with an end time), can be resumed by the same command."""
 
     RUNNING = "running"
     FINISHED = "finished"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from xml_extractor.contract.plan import Column, Plan, SourceKind, Table
@@ -26,6 +27,39 @@ GROUP_DOCUMENTS: Final = 500
 GROUP_ROWS: Final = 20_000
 """What one statement deletes at most, but for a document that is larger by itself: well within the time
 that a statement may take, and few round trips a document."""
+
+
+NAMED: Final = 20
+"""Documents that a message names at most: enough to see what they have in common."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Why the rows of a document are not deleted."""
+
+    what: str
+    """A clause that names the key, the table and the numbers of rows."""
+    remedy: str
+
+
+class RowsDifferError(TargetError):
+    """The data tables hold other rows of some documents than the ledger recorded; nothing was deleted.
+
+    Args:
+        differences: by source key; never empty.
+    """
+
+    def __init__(self, differences: Mapping[Key, Difference]) -> None:
+        self.differences = dict(differences)
+        key, first = next(iter(self.differences.items()))
+        others = [ledger.key_text(other) for other in self.differences if other != key]
+        also = ""
+        if others:
+            named = ", ".join(others[: NAMED - 1]) + (", …" if len(others) >= NAMED else "")
+            also = f" The same batch holds {len(others):,} more documents that differ, with key {named}."
+        super().__init__(
+            f"{first.what}. Nothing of this batch was changed; {first.remedy}.{also}".rstrip(".")
+        )
 
 
 def key_values(plan: Plan, table: Table) -> Callable[[Key], Any] | None:
@@ -117,7 +151,8 @@ class OldRows:
                 none: what was taken away from a document that is loaded anew comes back.
 
         Raises:
-            TargetError: there are more rows of a key than the ledger says were loaded, or too few.
+            RowsDifferError: there are more rows of a key than the ledger says were loaded, or too few.
+            TargetError: a document's rows cannot be found for certain, or another program changes them.
         """
         for key, counts in documents.items():
             unreachable = [name for name, number in counts.items() if number and name not in self._reachable]
@@ -134,8 +169,14 @@ class OldRows:
             name: self._counted(session, name, column, values, documents)
             for name, column, values in self._tables
         }
+        differences = {}
         for key, counts in documents.items():
-            self._compare(key, counts, {name: found.get(key, 0) for name, found in there.items()}, exact)
+            found = {name: by_key.get(key, 0) for name, by_key in there.items()}
+            difference = self._difference(key, counts, found, exact)
+            if difference is not None:
+                differences[key] = difference
+        if differences:
+            raise RowsDifferError(differences)
         deleted = 0
         for name, column, values in self._tables:
             wanted = sum(there[name].values())
@@ -147,7 +188,8 @@ class OldRows:
                 raise TargetError(
                     f"{name} held {wanted} rows of {len(keys)} documents, the first with key "
                     f"{ledger.key_text(next(iter(there[name])))}, and {number} were deleted: another program "
-                    "changes these rows. Nothing was changed; end it, then run the same command again"
+                    "changes these rows. Nothing of this batch was changed; end it, then run the same "
+                    "command again"
                 )
             deleted += number
         return deleted
@@ -167,33 +209,35 @@ class OldRows:
         if strange:
             raise TargetError(
                 f"{table} holds rows of key {ledger.key_text(strange[0])}, which {column} there does not "
-                "tell from the key of a document whose rows are to be deleted. Nothing was changed; "
-                f"{self._advice}"
+                "tell from the key of a document whose rows are to be deleted. Nothing of this batch was "
+                f"changed; {self._advice}"
             )
         return {by_value[value]: number for value, number in found.items()}
 
-    def _compare(self, key: Key, loaded: RowCounts, there: RowCounts, exact: bool) -> None:
+    def _difference(self, key: Key, loaded: RowCounts, there: RowCounts, exact: bool) -> Difference | None:
         text = ledger.key_text(key)
         for name, number in there.items():
             recorded = loaded.get(name, 0)
             if number > recorded:
-                raise TargetError(
+                return Difference(
                     f"{name} holds {number} rows of key {text}, and {recorded} were loaded: rows of another "
-                    "source or program would be deleted with them. Nothing was changed; move those rows, or "
-                    f"{self._advice}"
+                    "source or program would be deleted with them",
+                    f"move those rows, or {self._advice}",
                 )
             if exact and number < recorded:
-                raise TargetError(
+                return Difference(
                     f"{name} holds {number} rows of key {text}, and {recorded} were loaded: it is not known "
-                    f"what became of the others. Nothing was changed; restore them, or {self._advice}"
+                    "what became of the others",
+                    f"restore them, or {self._advice}",
                 )
         total = sum(loaded.values())
         if total and not sum(there.values()):
-            raise TargetError(
+            return Difference(
                 f"of the {total} rows that were loaded for key {text} none is in "
-                f"{self._engine.display} any more: it is not known what became of them. Nothing was changed; "
-                f"restore them, or delete the document's row from {LEDGER} to load it as a new one"
+                f"{self._engine.display} any more: it is not known what became of them",
+                f"restore them, or delete the document's row from {LEDGER} to load it as a new one",
             )
+        return None
 
 
 def _groups(documents: Mapping[Key, RowCounts]) -> Iterator[dict[Key, RowCounts]]:
