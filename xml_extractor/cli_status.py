@@ -55,6 +55,10 @@ def status(arguments: argparse.Namespace, settings: Settings, output: Output) ->
     output.line(
         "in all: " + ", ".join(f"{count:,} {state.value}" for state, count in found.documents.items())
     )
+    if found.newer_in_quarantine:
+        output.line(
+            f"of these {found.newer_in_quarantine:,} loaded in an older version, the newer one in quarantine"
+        )
     if found.quarantine_reasons:
         output.line()
         output.table(

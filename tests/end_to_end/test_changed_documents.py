@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.support.notes import BROKEN, CONTRACT, OF_ANOTHER_CONTRACT, Notes, co
 from tests.support.program import run_program
 from tests.support.tables import dialect_of, execute, ledger_rows_match_tables, query, read_tables
 from xml_extractor import Contract
+from xml_extractor.cli import main
 from xml_extractor.errors import TargetError, UsageError
 from xml_extractor.mapping.document_hash import document_hash
 from xml_extractor.mapping.records import SourceDocument
@@ -186,6 +188,57 @@ def test_a_broken_new_version_leaves_the_old_one_loaded(database_url: str, notes
     assert notes.load(database_url, on_change="replace").exit_code == 0
     assert quarantine(database_url) == {}
     as_fresh(database_url, notes)
+
+
+def test_a_newer_version_in_quarantine_is_told_by_every_command(
+    database_url: str, notes: Notes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract_file = tmp_path / "notes.yaml"
+    contract_file.write_text(CONTRACT, encoding="utf-8")
+    where = ["--target", database_url]
+    both = ["--source", notes.url, "--contract", str(contract_file), *where]
+    load = ["load", *both, "--executor", "serial", "--progress", "none"]
+    told = "1 document of this source is loaded in an older version, and its newer one is in quarantine"
+    in_all = "of these 1 loaded in an older version, the newer one in quarantine"
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = main(list(arguments))
+        return int(code), capsys.readouterr().out
+
+    notes.put({1: note("one"), 2: note("two")})
+    notes.load(database_url)
+    assert run(*load)[0] == 0
+    notes.put({2: BROKEN})
+    code, said = run(*load, "--on-change", "replace")
+    assert (code, told in said) == (3, False), "counted as quarantined, and not twice"
+    assert "1 document is in quarantine (not_well_formed 1)" in said
+    for flags in ([], ["--dry-run"], ["--on-plan-change", "reload"], ["--app-id-end", "1"]):
+        code, said = run(*load, *flags)
+        assert (code, said.count(told)) == (3, 1)
+        assert "Nothing to do" not in said
+    summary = notes.load(database_url)
+    assert (summary.newer_in_quarantine, summary.exit_code) == (1, 3)
+    assert (summary.documents.already_loaded, summary.documents.quarantined) == (2, 0)
+    for on_change in ("report", "replace"):
+        again = notes.load(database_url, on_change=on_change)
+        assert (again.newer_in_quarantine, again.documents.quarantined, again.exit_code) == (0, 1, 3)
+    code, said = run("status", *where)
+    assert (code, said.count(in_all)) == (0, 1)
+    assert json.loads(run("status", *where, "--json")[1])["newer_in_quarantine"] == 1
+    code, said = run("verify", *both)
+    assert (code, said.count(in_all), "Clean" in said) == (0, 1, True)
+    assert json.loads(run("verify", *both, "--json")[1])["newer_in_quarantine"] == 1
+    assert run("quarantine", "list", *where)[0] == 3
+    # Another source's quarantine is none of this one's business, and the other way round.
+    notes.put({1: note("moved"), 2: note("mended")})
+    execute(notes.url, "UPDATE app_xml SET id = id + 100")
+    elsewhere = notes.load(database_url, source_name="elsewhere")
+    assert (elsewhere.documents.loaded, elsewhere.newer_in_quarantine, elsewhere.exit_code) == (2, 0, 0)
+    execute(notes.url, "UPDATE app_xml SET id = id - 100")
+    assert notes.load(database_url, source_name="notes").newer_in_quarantine == 1
+    assert notes.load(database_url, on_change="replace", source_name="notes").exit_code == 0
+    assert notes.load(database_url, source_name="notes").exit_code == 0
+    assert "older version" not in run("status", *where)[1]
 
 
 def test_a_new_version_that_the_target_refuses_leaves_the_old_one_loaded(

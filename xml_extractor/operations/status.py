@@ -17,6 +17,7 @@ from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target import ranges, runs
 from xml_extractor.target.bookkeeping import QUARANTINE
+from xml_extractor.target.ledger import newer_in_quarantine
 from xml_extractor.target.ranges import RangeFigures
 from xml_extractor.target.runs import Run
 
@@ -31,6 +32,8 @@ class LoadStatus:
     """From the first commit to the last, pauses between two runs included."""
     ranges: RangeFigures
     quarantine_reasons: dict[str, int]
+    newer_in_quarantine: int
+    """Of the loaded documents, such as have a newer version in quarantine."""
 
     @property
     def is_unfinished(self) -> bool:
@@ -56,6 +59,7 @@ class LoadStatus:
                 "recent_documents_per_second": _rounded(self.ranges.recent_per_second),
             },
             "quarantine_reasons": dict(self.quarantine_reasons),
+            "newer_in_quarantine": self.newer_in_quarantine,
         }
 
 
@@ -93,12 +97,18 @@ class TargetStatus:
         """Documents in the ledger, by state."""
         return {state: sum(load.documents.get(state, 0) for load in self.loads) for state in State}
 
+    @property
+    def newer_in_quarantine(self) -> int:
+        """Of the loaded documents, such as have a newer version in quarantine."""
+        return sum(load.newer_in_quarantine for load in self.loads)
+
     def to_json(self) -> dict[str, Any]:
         """Return the status as plain data."""
         return {
             "target": self.target,
             "documents": {state.value: count for state, count in self.documents.items()},
             "quarantine_reasons": dict(self.quarantine_reasons),
+            "newer_in_quarantine": self.newer_in_quarantine,
             "left": self.left.to_json(),
             "loads": [load.to_json() for load in self.loads],
         }
@@ -139,6 +149,7 @@ def _loads(session: Session) -> list[LoadStatus]:
     reasons: dict[int, dict[str, int]] = {}
     for load_id, code, number in sorted(by_reason, key=lambda row: (-int(row[2]), str(row[1]))):
         reasons.setdefault(int(load_id), {})[str(code)] = int(number)
+    newer = newer_in_quarantine(session)
     return [
         LoadStatus(
             load.run,
@@ -146,6 +157,7 @@ def _loads(session: Session) -> list[LoadStatus]:
             load.documents_per_second,
             ranges.figures(session, load.run.load_id),
             reasons.get(load.run.load_id, {}),
+            newer.get(load.run.load_id, 0),
         )
         for load in runs.status(session)
     ]

@@ -118,6 +118,7 @@ class ParallelCoordinator:
         self._notes: list[str] = []
         self._started = 0.0
         self._pending: PendingKeys | GivenKeys | None = None
+        self._newer_in_quarantine = 0
 
     # ---------------------------------------------------------------------------------- control
 
@@ -164,6 +165,8 @@ class ParallelCoordinator:
             todo = chain(ahead.chunks, chunks)
             if self._choice.executor == ExecutorSetting.SERIAL.value or not self._run_in_parallel(todo):
                 self._run_serially(reader, todo)
+            if self._keys is None:  # else they are counted, as far as they were named
+                self._newer_in_quarantine = self._load.newer_in_quarantine()
         except (PipelineStopped, LoaderError):
             # What fails because the pipeline has ended is not the cause of its end.
             if not self._state.ended.is_set():
@@ -446,6 +449,7 @@ class ParallelCoordinator:
             replaced=counts.replaced,
             changed_keys=list(map(key_text, counts.changed_keys)),
             quarantine_reasons=dict(counts.quarantine_reasons),
+            newer_in_quarantine=self._newer_in_quarantine,
             notes=notes,
             stopped_by_signal=self._signal,
         )

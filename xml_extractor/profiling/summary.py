@@ -89,6 +89,9 @@ class LoadSummary:
     replaced: int = 0  # of these, documents whose old rows were deleted and replaced
     changed_keys: list[str] = field(default_factory=list)  # the first of those that were only reported
     quarantine_reasons: dict[str, int] = field(default_factory=dict)  # code → documents of this run
+    newer_in_quarantine: int = 0
+    """Documents of this source and contract, whatever part of it was read, that are loaded in an older
+    version while a newer one is in quarantine; not those that ``documents`` counts as quarantined."""
     notes: list[str] = field(default_factory=list)  # what the run decided by itself, for the operator
     peak_memory_bytes: int | None = None
     stopped_by_signal: int | None = None
@@ -116,7 +119,8 @@ class LoadSummary:
             return self.error_code
         if self.stopped_by_signal is not None:
             return ExitCode.INTERRUPTED if self.stopped_by_signal == signal.SIGINT else ExitCode.TERMINATED
-        if self.documents.quarantined or self.loaded_under_another_plan or self.changed_keys:
+        counts = self.documents.quarantined, self.newer_in_quarantine, self.loaded_under_another_plan
+        if any(counts) or self.changed_keys:
             return ExitCode.NEEDS_A_LOOK
         return ExitCode.OK
 
@@ -180,6 +184,7 @@ class LoadSummary:
             "replaced": self.replaced,
             "changed_keys": list(self.changed_keys),
             "quarantine_reasons": dict(self.quarantine_reasons),
+            "newer_in_quarantine": self.newer_in_quarantine,
             "notes": list(self.notes),
             "peak_memory_bytes": self.peak_memory_bytes,
             "stopped_by_signal": self.stopped_by_signal,

@@ -68,7 +68,7 @@ def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
         return "Nothing to do: the source holds no documents in this range."
     if counts.loaded == 0 and counts.read == counts.already_loaded + counts.quarantined + counts.skipped:
         already = f"{_times(counts.already_loaded, 'document is', 'documents are')} already loaded."
-        if counts.already_loaded == counts.read:
+        if counts.already_loaded == counts.read and not summary.newer_in_quarantine:
             return f"Nothing to do: {'all ' if counts.read > 1 else ''}{already}"
         if counts.already_loaded:
             return f"Nothing new to load: {already}"
@@ -119,6 +119,15 @@ def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
         )
     if summary.documents.quarantined:
         lines.append(_refused(summary, dry_run=dry_run))
+    if summary.newer_in_quarantine:
+        newer = _times(
+            summary.newer_in_quarantine,
+            "document of this source is loaded in an older version, and its newer one is",
+            "documents of this source are loaded in an older version, and their newer ones are",
+        )
+        lines.append(
+            f"{newer} in quarantine; `python -m xml_extractor quarantine list` shows them and their reasons."
+        )
     return lines
 
 
@@ -131,7 +140,11 @@ def _changed(summary: LoadSummary, *, dry_run: bool) -> str:
         return f"{have} of what they hold ({keys}{more}); --on-change replace loads them anew."
     if dry_run:
         return f"{have} of what they hold."
-    return f"{have} of what they hold; of {summary.replaced:,} the old rows were replaced."
+    # Only what was loaded has rows, and keeps them where the new version is refused, or loaded already.
+    if not summary.replaced:
+        return f"{have} of what they hold; no old rows were replaced."
+    others = "" if summary.replaced == summary.changed else "; the others had none, or keep theirs"
+    return f"{have} of what they hold; the old rows of {summary.replaced:,} were replaced{others}."
 
 
 def _refused(summary: LoadSummary, *, dry_run: bool) -> str:
@@ -140,18 +153,21 @@ def _refused(summary: LoadSummary, *, dry_run: bool) -> str:
     reasons = sorted(summary.quarantine_reasons.items(), key=lambda item: (-item[1], item[0]))
     why = ", ".join(f"{code} {number:,}" for code, number in reasons)
     why = f" ({why})" if why else ""
+    fresh = sum(summary.quarantine_reasons.values())
+    # The reasons are this run's; most of the documents may have been there before.
+    in_all = f", {fresh:,} of them from this run{why}" if 0 < fresh < count else why
     target = str(summary.settings.get("target", ""))
     if target == "null:":
         return f"{_times(count, 'document was', 'documents were')} refused{why}; null: keeps no list of them."
     if dry_run:
-        return f"{_times(count, 'document', 'documents')} would be in quarantine after such a load{why}."
+        return f"{_times(count, 'document', 'documents')} would be in quarantine after such a load{in_all}."
     if target.startswith("jsonl:"):
         return (
             f"{_times(count, 'document was', 'documents were')} refused{why}; {target[6:]}/_quarantine.jsonl "
             "has them and their reasons."
         )
     return (
-        f"{_times(count, 'document is', 'documents are')} in quarantine{why}; `python -m xml_extractor "
+        f"{_times(count, 'document is', 'documents are')} in quarantine{in_all}; `python -m xml_extractor "
         "quarantine list` shows them and their reasons."
     )
 

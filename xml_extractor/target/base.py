@@ -245,6 +245,17 @@ class LoadHandle(ABC):
             TargetError: the target did not answer within the retry time.
         """
 
+    def newer_in_quarantine(self) -> int:
+        """Return how many documents of this source and contract are loaded in an older version while a newer
+        one is in quarantine, and were not counted as quarantined by :meth:`lookup`.
+
+        Asked once, at the end of a run.  Thread-safe.
+
+        Raises:
+            TargetError: the target did not answer within the retry time.
+        """
+        return 0
+
     @abstractmethod
     def writer(self, index: int) -> BatchWriter:
         """Return a writer for the insert thread with this number; it connects on first use."""

@@ -81,5 +81,6 @@ def _count_change(record: DocumentRecord, result: BatchResult) -> None:
     previous = record.previous
     if previous is None:
         return
-    result.changed += previous.renewal is Renewal.REPLACE
-    result.replaced += previous.state is State.LOADED and not keeps_rows(record)
+    if previous.renewal is Renewal.REPLACE:
+        result.changed += 1
+        result.replaced += previous.state is State.LOADED and not keeps_rows(record)

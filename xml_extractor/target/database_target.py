@@ -249,6 +249,7 @@ class DatabaseLoadHandle(LoadHandle):
         self._dry_run = dry_run
         self._looks = looks
         self._retry_seconds = retry_seconds
+        self._source_name = source_name
         self._digests = ledger.DocumentDigests(source_name, plan.contract)
         self._plan_digests: dict[int, str] = {}
         self._book = None if run is None else RangeBook(run.load_id, source_name, plan.contract)
@@ -296,6 +297,26 @@ class DatabaseLoadHandle(LoadHandle):
                     session, self._digests, keys, self._plan_digests, with_refused=self._looks
                 ),
             )
+
+    def newer_in_quarantine(self) -> int:
+        """Return how many documents are loaded in an older version only; see :class:`LoadHandle`."""
+        if not self._has_ledger or self._looks:
+            return 0  # a run that looks for changes counts each such document as quarantined
+        with self._lock:
+            return retried(
+                self._connection, self._retry_seconds, "reading quarantine", self._newer_in_quarantine
+            )
+
+    def _newer_in_quarantine(self, session: Session) -> int:
+        by_load = ledger.newer_in_quarantine(session)
+        if not by_load:
+            return 0
+        origin = (self._source_name, self._plan.contract)
+        return sum(
+            by_load.get(run.load_id, 0)
+            for run in runs.read_runs(session)
+            if (run.source_name, run.contract) == origin
+        )
 
     def writer(self, index: int) -> DatabaseBatchWriter:
         """Return a writer with a connection of its own."""

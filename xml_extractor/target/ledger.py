@@ -189,6 +189,20 @@ def load_figures(session: Session) -> dict[int, LoadFigures]:
     return figures
 
 
+def newer_in_quarantine(session: Session) -> dict[int, int]:
+    """Return how many documents are loaded in an older version while a newer one is in quarantine, by the id
+    of the load that the older one is of.
+
+    Only the rows of quarantine are looked up in the ledger, however large that is.
+    """
+    rows = session.query(
+        f"SELECT l.load_id, COUNT(*) FROM {session.table(QUARANTINE)} q "
+        f"JOIN {session.table(LEDGER)} l ON l.digest = q.digest WHERE l.state = ? GROUP BY l.load_id",
+        (State.LOADED.value,),
+    )
+    return {int(load_id): int(number) for load_id, number in rows}
+
+
 def has_documents(session: Session, load_ids: Iterable[int]) -> bool:
     """Whether the ledger holds a document of any of these loads."""
     ids = list(load_ids)

@@ -104,6 +104,7 @@ def test_a_row_that_is_not_accounted_for_is_told_with_both_numbers(rows: dict[st
         ({"documents": DocumentCounts(read=1, loaded=1)}, 0),
         ({}, 3),
         ({"documents": DocumentCounts(read=1, already_loaded=1), "loaded_under_another_plan": 1}, 3),
+        ({"documents": DocumentCounts(read=1, already_loaded=1), "newer_in_quarantine": 1}, 3),
         ({"stopped_by_signal": signal.SIGINT}, 130),
         ({"stopped_by_signal": signal.SIGTERM}, 143),
         ({"error": "gone", "error_code": ExitCode.TARGET_FAILED}, 5),
@@ -157,12 +158,44 @@ def test_the_plain_text_is_aligned_and_complete() -> None:
             "9 documents were loaded or skipped under another version of the contract; "
             "--on-plan-change reload settles them anew.",
         ),
+        (
+            {"newer_in_quarantine": 1},
+            "1 document of this source is loaded in an older version, and its newer one is in quarantine; ",
+        ),
+        (
+            {"documents": DocumentCounts(read=2, already_loaded=2), "newer_in_quarantine": 2},
+            "2 documents of this source are loaded in an older version, and their newer ones are in quar",
+        ),
+        (
+            {"documents": DocumentCounts(read=2, already_loaded=2), "newer_in_quarantine": 1},
+            "Nothing new to load: 2 documents are already loaded.",
+        ),
+        ({"quarantine_reasons": {}}, "48 documents are in quarantine; "),
+        ({}, "48 documents are in quarantine (too_long 48); "),
+        (
+            {"quarantine_reasons": {"too_long": 1, "x": 2}},
+            "48 documents are in quarantine, 3 of them from this run (x 2, too_long 1); ",
+        ),
+        ({"changed": 5, "replaced": 5}, "of what they hold; the old rows of 5 were replaced.\n"),
+        (
+            {"changed": 5, "replaced": 2},
+            "; the old rows of 2 were replaced; the others had none, or keep theirs.\n",
+        ),
+        ({"changed": 5}, "of what they hold; no old rows were replaced.\n"),
         ({"retries": 1}, "1 further transaction was needed"),
         ({"notes": ["the target takes one insert thread"]}, "\nThe target takes one insert thread."),
     ],
 )
 def test_what_deserves_attention_is_said(changes: dict[str, Any], expected: str) -> None:
     assert expected in summary_text(summary(**changes))
+
+
+def test_newer_versions_in_quarantine_are_no_part_of_the_sums() -> None:
+    told = summary(newer_in_quarantine=7)
+    told.check(complete=True)
+    assert told.to_json()["newer_in_quarantine"] == 7
+    assert told.to_json()["documents"]["quarantined"] == 48
+    assert "older version" not in summary_text(summary())
 
 
 def test_a_run_that_finds_nothing_to_do_is_short_about_it() -> None:

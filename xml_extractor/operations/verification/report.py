@@ -33,6 +33,8 @@ class VerifyReport:
     source_documents: int = 0
     documents: dict[State, int] = field(default_factory=dict)
     """This source's documents in the ledger, by state."""
+    newer_in_quarantine: int = 0
+    """Of those loaded, such as have a newer version in quarantine."""
     tables: list[TableReport] = field(default_factory=list)
     compared: int = 0
     """Documents that were mapped again."""
@@ -87,6 +89,7 @@ class VerifyReport:
             "deep": self.deep,
             "source_documents": self.source_documents,
             "documents": {state.value: self.documents.get(state, 0) for state in State},
+            "newer_in_quarantine": self.newer_in_quarantine,
             "tables": [
                 {
                     "table": table.name,
@@ -116,6 +119,11 @@ class VerifyReport:
             f"source {self.source_name}, contract {self.contract}: {self.source_documents:,} documents in "
             f"the source; in the ledger {states}",
         ]
+        if self.newer_in_quarantine:
+            lines.append(
+                f"of these {self.newer_in_quarantine:,} loaded in an older version, "
+                "the newer one in quarantine"
+            )
         if self.deep:
             lines.append(f"{self.compared:,} documents mapped again and compared value by value")
         width = max((len(table.name) for table in self.tables), default=0)

@@ -42,6 +42,7 @@ from xml_extractor.target import runs
 from xml_extractor.target.bookkeeping import LEDGER
 from xml_extractor.target.content_digest import BucketSums
 from xml_extractor.target.hash_salt import SALT_FINGERPRINT, refuse_other_salt
+from xml_extractor.target.ledger import newer_in_quarantine
 from xml_extractor.target.runs import Run
 from xml_extractor.target.timestamps import from_database
 
@@ -158,6 +159,7 @@ def verify(
     running = RunningVerification(connections)
     with Bookkeeping(target, options) as bookkeeping:
         documents, committed_at = bookkeeping.ask(_ledger_state)
+        newer = bookkeeping.ask(newer_in_quarantine)
     identity = {
         "contract": contract.plan.contract,
         "plan": plan.digest,
@@ -174,6 +176,7 @@ def verify(
     differences = Differences(how.manifest)
     report = VerifyReport(subject.target.display, subject.source_name, contract.plan.contract, how.deep)
     report.since = checkpoint.since
+    report.newer_in_quarantine = sum(newer.get(run.load_id, 0) for run in own)
     if on_start is not None:
         on_start(running)
     try:
