@@ -13,7 +13,7 @@ from xml_extractor.engines.base import Session
 from xml_extractor.errors import TargetError
 from xml_extractor.mapping.records import Key
 from xml_extractor.target import replacement
-from xml_extractor.target.replacement import OldRows, RowCounts
+from xml_extractor.target.replacement import OldRows, RowCounts, RowsDifferError
 
 Documents = dict[Key, RowCounts]
 
@@ -84,3 +84,16 @@ def test_rows_in_a_table_that_the_contract_does_not_have_stop_it(session: Sessio
     with pytest.raises(TargetError, match="the rows of key a in gone cannot be found"):
         old_rows.delete(session, {"a": {"base": 1, "contact": 1, "gone": 2}})
     assert left(session) == (["a"], ["a"])
+
+
+def test_every_document_that_differs_is_named_at_once(session: Session, old_rows: OldRows) -> None:
+    keys = [f"k{number}" for number in range(30)]
+    fill(session, {key: {"base": 1, "contact": 0} for key in keys})
+    with pytest.raises(RowsDifferError) as caught:
+        old_rows.delete(session, {key: {"base": 1, "contact": 1} for key in keys}, exact=True)
+    assert sorted(caught.value.differences) == sorted(keys)
+    text = str(caught.value)
+    assert "contact holds 0 rows of key k0, and 1 were loaded" in text
+    assert "Nothing of this batch was changed" in text
+    assert "29 more documents that differ, with key k1, k2, " in text
+    assert text.endswith("k19, …")
