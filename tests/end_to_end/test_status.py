@@ -12,11 +12,12 @@ from tests.support.notes import BROKEN, CONTRACT, OF_ANOTHER_CONTRACT, Notes, co
 from tests.support.tables import execute, query
 from xml_extractor import LoadOptions
 from xml_extractor.cli import main
-from xml_extractor.engines import open_engine
 from xml_extractor.mapping.records import State
+from xml_extractor.operations.quarantine import QuarantineFilter
+from xml_extractor.operations.quarantine_purge import purge
 from xml_extractor.operations.status import TargetStatus, read_status
 from xml_extractor.processing.chunks import CHUNK_DOCUMENTS
-from xml_extractor.target import ranges, runs
+from xml_extractor.target import ranges
 
 DOCUMENTS = 500
 
@@ -47,6 +48,8 @@ def status(target: str, notes: Notes | None = None, **options: Any) -> TargetSta
 
 def test_loads_ranges_rates_and_reasons(database_url: str, notes: Notes) -> None:
     loaded_twice(notes, database_url)
+    say_of_the_run(database_url, "finished", seconds=0.5, documents_per_second=400)
+    execute(database_url, "UPDATE load_runs SET state = 'stopped' WHERE load_id = 2")
     first, second = status(database_url).loads
     assert (first.documents[State.LOADED], first.documents[State.QUARANTINED]) == (194, 4)
     assert first.documents[State.SKIPPED] == 2
@@ -58,23 +61,79 @@ def test_loads_ranges_rates_and_reasons(database_url: str, notes: Notes) -> None
         {"not_well_formed": 2, "too_long": 2}
     ] * 2
     for load in (first, second):
-        assert load.documents_per_second is not None
+        assert load.documents_per_second is None, "less than a second says nothing"
         assert load.ranges.recent_per_second is not None
-        assert min(load.documents_per_second, load.ranges.recent_per_second) > 0
+        assert load.ranges.recent_per_second > 0
 
 
-def test_rates_are_documents_by_the_time_that_they_took(sqlite_url: str, notes: Notes) -> None:
+def say_of_the_run(target: str, state: str, **summary: Any) -> None:
+    execute(target, f"UPDATE load_runs SET state = '{state}', summary = '{json.dumps(summary)}'")
+
+
+def spread_batches(target: str, start: str = "12:00", step_seconds: int = 10) -> None:
+    """Let each batch have been committed some seconds after the one before; the order is any."""
+    batches = [int(row[0]) for row in query(target, "SELECT DISTINCT batch FROM load_ledger ORDER BY batch")]
+    execute(
+        target,
+        *(
+            f"UPDATE load_ledger SET committed_at = '2025-01-01 {start}:{index * step_seconds:02}.000000' "
+            f"WHERE batch = {batch}"
+            for index, batch in enumerate(batches)
+        ),
+    )
+
+
+def test_a_load_that_has_ended_has_the_rate_that_its_run_said(database_url: str, notes: Notes) -> None:
+    notes.load(database_url, limit=30, drift_sample=0)
+    spread_batches(database_url)
+    for state in ("finished", "stopped", "failed", "halted"):
+        say_of_the_run(database_url, state, seconds=1.5, documents_per_second=797.3)
+        assert status(database_url).loads[0].documents_per_second == 797.3
+    # Too short to say much; a run that had nothing to do; a summary of an older release; rolled back.
+    for summary in ({"seconds": 0.9, "documents_per_second": 7518.0}, {"seconds": 5.0,
+                    "documents_per_second": 0.0}, {"documents": 30}):  # fmt: skip
+        say_of_the_run(database_url, "finished", **summary)
+        assert status(database_url).loads[0].documents_per_second is None
+    say_of_the_run(database_url, "rolled_back", seconds=1.5, documents_per_second=797.3)
+    assert status(database_url).loads[0].documents_per_second is None
+
+
+def test_a_load_that_was_killed_has_the_rate_of_its_commits(database_url: str, notes: Notes) -> None:
+    notes.load(database_url, limit=35, batch_size=7, drift_sample=0)
+    spread_batches(database_url)
+    # What the run before said is of no use while the load goes on.
+    say_of_the_run(database_url, "running", seconds=1.5, documents_per_second=797.3)
+    assert status(database_url).loads[0].documents_per_second == 28 / 40  # the first seven start the clock
+    # A purge, a year later, of all of one batch: it is in nobody's rate.
+    (last,) = query(database_url, "SELECT MAX(batch) FROM load_ledger")[0]
+    execute(
+        database_url,
+        "UPDATE load_ledger SET state = 'skipped', committed_at = '2026-01-01 00:00:00.000000' "
+        f"WHERE batch = {last}",
+    )
+    assert status(database_url).loads[0].documents_per_second == 21 / 30
+
+
+def test_a_purge_changes_no_rate(database_url: str, notes: Notes) -> None:
+    notes.load(database_url, limit=200, drift_sample=0)
+    spread_batches(database_url, step_seconds=1)
+    execute(database_url, "UPDATE load_runs SET state = 'running', finished_at = NULL")
+    before = status(database_url).loads[0].documents_per_second
+    assert before is not None
+    purge(database_url, LoadOptions(), QuarantineFilter(), make_pending=False)
+    after = status(database_url).loads[0].documents_per_second
+    assert after == pytest.approx(before, rel=0.05)  # without the four that were purged
+
+
+def test_ranges_have_a_rate_by_the_time_that_they_took(sqlite_url: str, notes: Notes) -> None:
     notes.load(sqlite_url, limit=300, drift_sample=0)
-    # The ledger: 300 documents from noon to a minute later.  Ranges: 64 a second, the last one of 44.
+    # Ranges: 64 a second, the last one of 44.
     execute(
         sqlite_url,
-        "UPDATE load_ledger SET committed_at = '2025-01-01 12:01:00.000000'",
-        "UPDATE load_ledger SET committed_at = '2025-01-01 12:00:00.000000' WHERE source_key = '1'",
         "UPDATE load_ranges SET finished_at = '2025-01-01 12:00:0' || (range_number / 1099511627776) "
         "|| '.000000'",
     )
     (load,) = status(sqlite_url).loads
-    assert load.documents_per_second == 5.0
     assert query(sqlite_url, "SELECT COUNT(*) FROM load_ranges") == [(5,)]
     assert load.ranges.recent_per_second == (3 * 64 + 44) / 4
 
@@ -141,17 +200,3 @@ def test_the_command_says_the_same_in_words_and_in_json(
     assert data["quarantine_reasons"] == {"not_well_formed": 4, "too_long": 4}
     assert main(["status", "--target", sqlite_url]) == 0
     assert "left to load: unknown: no source was named" in capsys.readouterr().out
-
-
-def test_runs_tell_when_their_first_and_last_documents_were_committed(sqlite_url: str, notes: Notes) -> None:
-    notes.load(sqlite_url, limit=20, drift_sample=0)
-    times = [str(row[0]) for row in query(sqlite_url, "SELECT committed_at FROM load_ledger")]
-    session = open_engine(sqlite_url).connect(write=False, application="tests")
-    try:
-        (load,) = runs.status(session)
-    finally:
-        session.close()
-    assert load.first_commit is not None
-    assert load.last_commit is not None
-    assert f"{load.first_commit:%Y-%m-%d %H:%M:%S.%f}" == min(times)
-    assert f"{load.last_commit:%Y-%m-%d %H:%M:%S.%f}" == max(times)

@@ -305,7 +305,10 @@ class TargetLooker(Looker):
                 Health.PROBLEM, "tables", problem,
                 f"{problem}: change the table or the contract (`contract ddl --dialect {engine.name}`)",
             )  # fmt: skip
-        if missing:
+        lost = schema_check.lost_tables(session, plan, missing)
+        if lost is not None:
+            yield Finding(Health.PROBLEM, "tables", lost.text, lost.cure)
+        elif missing:
             text = f"{len(missing)} of {len(plan.tables) + len(bookkeeping.TABLES)} tables are not there yet"
             names = ", ".join(missing)
             if self.options.create_tables:

@@ -29,7 +29,7 @@ class LoadStatus:
     run: Run
     documents: dict[State, int]
     documents_per_second: float | None
-    """From the first commit to the last, pauses between two runs included."""
+    """Of its last run, or since its first commit; see :class:`~xml_extractor.target.runs.RunStatus`."""
     ranges: RangeFigures
     quarantine_reasons: dict[str, int]
     newer_in_quarantine: int

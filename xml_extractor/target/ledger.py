@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -164,29 +163,71 @@ def _hash(value: Any) -> bytes | None:
     return None if value is None else bytes(value)
 
 
-@dataclass(slots=True)
-class LoadFigures:
-    """What the ledger holds of one load."""
-
-    documents: dict[State, int] = field(default_factory=dict)
-    first_commit: datetime | None = None  # UTC
-    last_commit: datetime | None = None
-
-
-def load_figures(session: Session) -> dict[int, LoadFigures]:
-    """Return what the ledger holds of each load, by its id."""
-    figures: dict[int, LoadFigures] = {}
+def document_counts(session: Session) -> dict[int, dict[State, int]]:
+    """Return how many documents the ledger holds of each load, by its id and their state."""
+    counts: dict[int, dict[State, int]] = {}
     rows = session.query(
-        "SELECT load_id, state, COUNT(*), MIN(committed_at), MAX(committed_at) "
-        f"FROM {session.table(LEDGER)} GROUP BY load_id, state"
+        f"SELECT load_id, state, COUNT(*) FROM {session.table(LEDGER)} GROUP BY load_id, state"
     )
-    for load_id, state, number, earliest, latest in rows:
-        load = figures.setdefault(int(load_id), LoadFigures())
-        load.documents[State(state)] = int(number)
-        first, last = from_database(earliest), from_database(latest)
-        load.first_commit = first if load.first_commit is None else min(first, load.first_commit)
-        load.last_commit = last if load.last_commit is None else max(last, load.last_commit)
-    return figures
+    for load_id, state, number in rows:
+        counts.setdefault(int(load_id), {})[State(state)] = int(number)
+    return counts
+
+
+LEAST_SECONDS: Final = 1.0
+"""A rate over less time than this says more about the moment than about the load."""
+
+
+def commit_rate(session: Session, load_id: int) -> float | None:
+    """Return how many documents a second a load has committed since its first batch.
+
+    The first batch only starts the clock: how long it took is not in the ledger.  A batch of nothing but
+    skipped documents is left out, because a purge makes such, long after the load.
+
+    Returns:
+        None where there are fewer than two batches, or less than a second from the first to the last.
+    """
+    batches: dict[int, tuple[int, datetime]] = {}
+    working: set[int] = set()
+    rows = session.query(
+        f"SELECT batch, state, COUNT(*), MAX(committed_at) FROM {session.table(LEDGER)} "
+        "WHERE load_id = ? GROUP BY batch, state",
+        (load_id,),
+    )
+    for batch, state, number, committed_at in rows:
+        moment = from_database(committed_at)
+        before, latest = batches.get(batch, (0, moment))
+        batches[batch] = before + int(number), max(latest, moment)
+        if State(state) is not State.SKIPPED:
+            working.add(batch)
+    in_order = sorted((batches[batch] for batch in working), key=lambda each: each[1])
+    if len(in_order) < 2:
+        return None
+    seconds = (in_order[-1][1] - in_order[0][1]).total_seconds()
+    if seconds < LEAST_SECONDS:
+        return None
+    return sum(number for number, _ in in_order[1:]) / seconds
+
+
+def rows_recorded(session: Session, tables_of: Mapping[int, Sequence[str]]) -> dict[str, dict[int, int]]:
+    """Return how many rows the ledger records in each table: by the table's name, then by load.
+
+    Args:
+        tables_of: of each load that is asked for, by its id, the tables that it fills, in their order.
+    """
+    rows: dict[str, dict[int, int]] = {}
+    found = session.query(
+        f"SELECT load_id, row_counts, COUNT(*) FROM {session.table(LEDGER)} WHERE state = ? "
+        "GROUP BY load_id, row_counts",
+        (State.LOADED.value,),
+    )
+    for load_id, text, documents in found:
+        names = tables_of.get(int(load_id), ())
+        for name, count in zip(names, counts_from_text(text), strict=False):  # none: no load is asked for
+            if count:
+                by_load = rows.setdefault(name, {})
+                by_load[int(load_id)] = by_load.get(int(load_id), 0) + count * int(documents)
+    return rows
 
 
 def newer_in_quarantine(session: Session) -> dict[int, int]:

@@ -64,15 +64,9 @@ class RunStatus:
 
     run: Run
     documents: dict[State, int]
-    first_commit: datetime | None = None  # UTC
-    last_commit: datetime | None = None
-
-    @property
-    def documents_per_second(self) -> float | None:
-        """From the first commit to the last, pauses between two runs included; None = all in one moment."""
-        if self.first_commit is None or self.last_commit is None or self.last_commit <= self.first_commit:
-            return None
-        return sum(self.documents.values()) / (self.last_commit - self.first_commit).total_seconds()
+    documents_per_second: float | None = None
+    """Of the last run, as it said itself when it ended; of a load that has not said how it ended, from its
+    first commit on, pauses between two runs included.  None = nothing is known that would say much."""
 
 
 def read_runs(session: Session) -> list[Run]:
@@ -96,9 +90,25 @@ def read_runs(session: Session) -> list[Run]:
 
 def status(session: Session) -> list[RunStatus]:
     """Return all loads with what the ledger holds of them, oldest first."""
-    figures = ledger.load_figures(session)
-    loads = [(run, figures.get(run.load_id, ledger.LoadFigures())) for run in read_runs(session)]
-    return [RunStatus(run, of.documents, of.first_commit, of.last_commit) for run, of in loads]
+    counts = ledger.document_counts(session)
+    summaries = {
+        int(load_id): summary
+        for load_id, summary in session.query(f"SELECT load_id, summary FROM {session.table(RUNS)}")
+    }
+    return [
+        RunStatus(run, counts.get(run.load_id, {}), _rate(session, run, summaries.get(run.load_id)))
+        for run in read_runs(session)
+    ]
+
+
+def _rate(session: Session, run: Run, summary: str | None) -> float | None:
+    if run.state in (RunState.ROLLING_BACK, RunState.ROLLED_BACK):
+        return None
+    if run.state is RunState.RUNNING or summary is None:  # what a summary says is of the run before
+        return ledger.commit_rate(session, run.load_id)
+    said = json.loads(summary)
+    rate = said.get("documents_per_second")
+    return float(rate) if rate and said.get("seconds", 0) >= ledger.LEAST_SECONDS else None
 
 
 def unfinished(runs: Sequence[Run], plan: Plan, source_name: str) -> Run | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.engines.base import Engine, FaultKind, Session, TableSpec, table_specs
 from xml_extractor.errors import TargetSchemaError
-from xml_extractor.target import bookkeeping
+from xml_extractor.target import bookkeeping, ledger, runs
 from xml_extractor.target.timestamps import utc_now
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def ready(engine: Engine, session: Session, plan: Plan, *, create_tables: bool, 
     It exists always, but for a dry run that would have created it.
 
     Raises:
-        TargetSchemaError: naming all that is missing or does not fit.
+        TargetSchemaError: naming all that is missing or does not fit, or what was filled and is missing now.
         UsageError: the bookkeeping tables are of a newer version, or older in a dry run.
     """
     problems = list(engine.unsupported(plan))
@@ -34,6 +35,9 @@ def ready(engine: Engine, session: Session, plan: Plan, *, create_tables: bool, 
         later = bookkeeping.come_with_upgrade(session)
         missing = [spec for spec in missing if spec.name not in later]
     missing_names = {spec.name for spec in missing}
+    lost = lost_tables(session, plan, missing_names)
+    if lost is not None:
+        raise TargetSchemaError(f"{engine.display}: {lost.text}; {lost.cure}")
     if create_tables:
         # What exists must fit before anything is created beside it.
         problems += engine.table_problems(session, _only(plan, missing_names))
@@ -74,6 +78,44 @@ def compared(engine: Engine, session: Session, plan: Plan) -> tuple[list[str], l
         later = bookkeeping.come_with_upgrade(session)
         missing = [name for name in missing if name not in later]
     return missing, list(engine.table_problems(session, _only(plan, set(missing))))
+
+
+@dataclass(frozen=True, slots=True)
+class LostTables:
+    """Tables that are missing although the ledger records rows in them, in words."""
+
+    names: frozenset[str]
+    text: str
+    cure: str
+
+
+def lost_tables(session: Session, plan: Plan, missing: Collection[str]) -> LostTables | None:
+    """Return which of the contract's missing tables had been filled; None = none of them.
+
+    To create such a table anew would hide that its rows are gone: their documents count as loaded.  A table
+    that the contract has newly gained, or in which no document has a row, is none of them.
+    """
+    wanted = {table.name for table in plan.tables}.intersection(missing)
+    if not wanted or not {bookkeeping.RUNS, bookkeeping.LEDGER}.isdisjoint(missing):
+        return None
+    tables_of = {run.load_id: run.tables for run in runs.read_runs(session) if run.contract == plan.contract}
+    if wanted.isdisjoint(itertools.chain.from_iterable(tables_of.values())):
+        return None
+    rows = ledger.rows_recorded(session, tables_of)
+    names = sorted(wanted & rows.keys())
+    if not names:
+        return None
+    loads = sorted(set().union(*(rows[name] for name in names)))
+    said = ", ".join(f"{name} ({sum(rows[name].values()):,} rows)" for name in names)
+    return LostTables(
+        frozenset(names),
+        f"missing, although the ledger records rows in them as loaded: {said}, of load "
+        f"{', '.join(map(str, loads))}. Created anew they would stay empty, because their documents count as "
+        "loaded; so no load creates them",
+        "restore them from a backup; or load everything anew into another, empty target (a database, or a "
+        "schema by --target-schema); or, if the rows are not wanted, create them empty yourself with what "
+        "`contract ddl` prints. `rollback` leaves documents whose rows are gone",
+    )
 
 
 def _schema_error(engine: Engine, problems: Sequence[str], *, may_create: bool) -> TargetSchemaError:
