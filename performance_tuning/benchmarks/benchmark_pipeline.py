@@ -17,12 +17,12 @@ import argparse
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
-from typing import Final, Protocol
+from typing import Final
 
 import support
 
@@ -49,18 +49,6 @@ from xml_extractor.target.base import LoadHandle, RunState
 BOUND: Final = 1.25
 DOCUMENTS: Final = 20_000
 BATCH_SIZE: Final = 1000
-
-
-class Databases(Protocol):
-    """Where fresh databases come from."""
-
-    name: str
-
-    def database(self) -> AbstractContextManager[str]:
-        """A context that yields the URL of a new database."""
-
-    def server_cpu_seconds(self) -> float:
-        """CPU time of the engine's own processes so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--only", choices=("discogs", "applications"), help="load these documents only")
     parser.add_argument(
-        "--engine", choices=("sqlite", "postgresql", "mssql"),
-        help="load into this engine only (default: the first two, which need nothing)",
-    )  # fmt: skip
-    parser.add_argument(
         "--discogs", type=Path, metavar="DUMP",
         help=f"Discogs releases, .xml or .xml.gz {support.DISCOGS_DEFAULTS}",
     )  # fmt: skip
-    parser.add_argument(
-        "--postgresql", metavar="URL",
-        help=f"a server to make databases on [{support.POSTGRESQL_VARIABLE}; default: start one]",
-    )  # fmt: skip
-    parser.add_argument(
-        "--mssql", metavar="URL", help=f"a SQL Server to make databases on [{support.MSSQL_VARIABLE}]"
-    )
+    support.add_engine_arguments(parser)
     return support.run_benchmark(benchmark, parser.parse_args(arguments))
 
 
@@ -140,14 +118,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         folder = stack.enter_context(support.temporary_folder())
         kinds = list(_kinds(arguments, folder))
-        engines: list[Databases] = []
-        if arguments.engine in (None, "sqlite"):
-            engines.append(support.SqliteFolder(folder))
-        if arguments.engine in (None, "postgresql"):
-            engines.append(stack.enter_context(support.postgresql(arguments.postgresql, folder)))
-        if arguments.engine == "mssql":
-            engines.append(support.MssqlServer(arguments.mssql))
-        for databases in engines:
+        for databases in support.engines_of(arguments, stack, folder):
             for name, contract, stage in kinds:
                 with databases.database() as source:
                     stage(source)
@@ -204,7 +175,7 @@ def as_figure(name: str, documents: int, runs: Sequence[Run]) -> support.Figure:
 
 
 def measure(
-    databases: Databases, source: str, contract: Path, arguments: argparse.Namespace, folder: Path
+    databases: support.Databases, source: str, contract: Path, arguments: argparse.Namespace, folder: Path
 ) -> Run:
     """Load once as the product does, then once by halves, each into a new database."""
     command = support.load_arguments(

@@ -55,11 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--repeat", type=support.positive, default=3, metavar="N",
         help="measure so often and take the median (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--engine", choices=("sqlite", "postgresql"), help="this engine only")
-    parser.add_argument(
-        "--postgresql", metavar="URL",
-        help=f"a server to make databases on [{support.POSTGRESQL_VARIABLE}; default: start one]",
-    )  # fmt: skip
+    support.add_engine_arguments(parser)
     return support.run_benchmark(benchmark, parser.parse_args(arguments))
 
 
@@ -70,12 +66,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     figures = []
     with ExitStack() as stack:
         folder = stack.enter_context(support.temporary_folder())
-        engines: list[Any] = []
-        if arguments.engine in (None, "sqlite"):
-            engines.append(support.SqliteFolder(folder))
-        if arguments.engine in (None, "postgresql"):
-            engines.append(stack.enter_context(support.postgresql(arguments.postgresql, folder)))
-        for databases in engines:
+        for databases in support.engines_of(arguments, stack, folder):
             engine = open_engine(stack.enter_context(databases.database()))
             handle = prepare(engine, plan, documents)
             compared = median(

@@ -88,17 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--repeat", type=support.positive, default=3, metavar="N",
         help="measure so often and take the median (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--engine", choices=("sqlite", "postgresql", "mssql"),
-        help="load into this engine only (default: the first two, which need nothing)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--postgresql", metavar="URL",
-        help=f"a server to make databases on [{support.POSTGRESQL_VARIABLE}; default: start one]",
-    )  # fmt: skip
-    parser.add_argument(
-        "--mssql", metavar="URL", help=f"a SQL Server to make databases on [{support.MSSQL_VARIABLE}]"
-    )
+    support.add_engine_arguments(parser)
     return support.run_benchmark(benchmark, parser.parse_args(arguments))
 
 
@@ -108,14 +98,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     figures = []
     with ExitStack() as stack:
         folder = stack.enter_context(support.temporary_folder())
-        engines: list[Any] = []
-        if arguments.engine in (None, "sqlite"):
-            engines.append(support.SqliteFolder(folder))
-        if arguments.engine in (None, "postgresql"):
-            engines.append(stack.enter_context(support.postgresql(arguments.postgresql, folder)))
-        if arguments.engine == "mssql":
-            engines.append(support.MssqlServer(arguments.mssql))
-        for databases in engines:
+        for databases in support.engines_of(arguments, stack, folder):
             with databases.database() as source:
                 support.stage_applications(source, arguments.documents, folder)
                 runs = []

@@ -20,12 +20,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 if str(CHECKOUT) not in sys.path:
@@ -148,6 +148,33 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON too")
     return parser
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which :func:`engines_of` finds its engines."""
+    parser.add_argument(
+        "--engine", choices=("sqlite", "postgresql", "mssql"),
+        help="this engine only (default: the first two, which need nothing)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--postgresql", metavar="URL",
+        help=f"a server to make databases on [{POSTGRESQL_VARIABLE}; default: start one]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mssql", metavar="URL", help=f"a SQL Server to make databases on [{MSSQL_VARIABLE}]"
+    )
+
+
+def engines_of(arguments: argparse.Namespace, stack: ExitStack, folder: Path) -> list[Databases]:
+    """Return where databases are made on the engines that were asked for; ``stack`` ends what is started."""
+    engines: list[Databases] = []
+    if arguments.engine in (None, "sqlite"):
+        engines.append(SqliteFolder(folder))
+    if arguments.engine in (None, "postgresql"):
+        engines.append(stack.enter_context(postgresql(arguments.postgresql, folder)))
+    if arguments.engine == "mssql":
+        engines.append(MssqlServer(arguments.mssql))
+    return engines
 
 
 def positive(text: str) -> int:
@@ -331,6 +358,18 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 # -------------------------------------------------------------------------------------- databases
+
+
+class Databases(Protocol):
+    """Where fresh databases come from."""
+
+    name: str
+
+    def database(self) -> AbstractContextManager[str]:
+        """A context that yields the URL of a new database."""
+
+    def server_cpu_seconds(self) -> float:
+        """CPU time of the engine's own processes so far."""
 
 
 class SqliteFolder:
