@@ -77,6 +77,9 @@ class Watch:
             thread.start()
         except RuntimeError:
             logger.warning("no thread can be started to watch the workers: one that is stuck stays unnoticed")
+        except BaseException:  # Ctrl-C while it starts: it runs, and nobody would ever tell it to end
+            self._done.set()
+            raise
         else:
             self._thread = thread
         return self

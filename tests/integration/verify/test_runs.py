@@ -156,7 +156,7 @@ def test_a_checkpoint_of_something_else_is_refused(sqlite_url: str, tmp_path: Pa
     made, checkpoint = contract(), tmp_path / "verify.json"
     prepare(sqlite_url, made)
     for text, message in (
-        (json.dumps({"version": 1, "identity": {"contract": "other"}, "steps": {}}), "another verification"),
+        (json.dumps({"version": 2, "identity": {"contract": "other"}, "steps": {}}), "another verification"),
         ("{", "cannot be read"),
         ("[]", "no checkpoint"),
     ):

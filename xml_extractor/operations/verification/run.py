@@ -157,9 +157,9 @@ def verify(
     latest = max(own, key=lambda run: run.load_id)
     connections = Connections(subject)
     running = RunningVerification(connections)
-    with Bookkeeping(target, options) as bookkeeping:
-        documents, committed_at = bookkeeping.ask(_ledger_state)
-        newer = bookkeeping.ask(newer_in_quarantine)
+    with connections.target() as connection:
+        newer = connections.ask(connection, "reading quarantine", newer_in_quarantine)
+        documents, committed_at = connections.ask(connection, "reading the ledger", _ledger_state)
     identity = {
         "contract": contract.plan.contract,
         "plan": plan.digest,
