@@ -6,9 +6,7 @@ processes import this file again.
 
 from __future__ import annotations
 
-import sys
-
 if __name__ == "__main__":
-    from xml_extractor.cli import main
+    from xml_extractor.cli import run_program
 
-    sys.exit(main(["load", *sys.argv[1:]], program="production_processor.py"))
+    run_program("production_processor.py", "load")

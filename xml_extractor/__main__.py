@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
 if __name__ == "__main__":
-    from xml_extractor.cli import main
+    from xml_extractor.cli import run_program
 
-    sys.exit(main(sys.argv[1:], program="python -m xml_extractor"))
+    run_program("python -m xml_extractor")

@@ -6,10 +6,11 @@ import argparse
 import difflib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from xml_extractor import failpoints
 from xml_extractor.cli_flags import (
@@ -25,6 +26,7 @@ from xml_extractor.cli_flags import (
 )
 from xml_extractor.cli_output import Output, use_utf8
 from xml_extractor.errors import ExitCode, LoaderError
+from xml_extractor.operations.signals import stopping_signals
 from xml_extractor.settings import Settings
 from xml_extractor.settings_reading import read_settings
 
@@ -36,6 +38,21 @@ EXIT_CODES: Final = """\
 exit codes: 0 all well; 2 usage, settings or contract wrong, or tables missing; 3 finished, but something
 needs a look (quarantined documents); 4 the source failed; 5 the target failed; 6 halted by a guard;
 130, 143 stopped by a signal after draining; 1 a bug"""
+
+
+def run_program(program: str = "xml-extractor", *words: str) -> NoReturn:
+    """Run the command that stands on this program's command line, behind ``words``, and end the program.
+
+    A signal that comes when all is done, while the interpreter puts itself away, is ignored: by default it
+    would end the program with another status than the one that the command has just explained.
+    """
+    try:
+        status = main([*words, *sys.argv[1:]], program=program)
+    except KeyboardInterrupt:
+        status = ExitCode.INTERRUPTED
+    for number in stopping_signals():
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "xml-extractor") -> int:
@@ -190,6 +207,13 @@ def run_command(run: Command, arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         output.error("stopped by SIGINT")
         return ExitCode.INTERRUPTED
+    except MemoryError:
+        output.error(
+            "there is no memory left; nothing is lost: run the same command again to go on, with more memory "
+            "or with fewer --workers (--memory-limit SIZE lets a load choose for itself)"
+        )
+        logger.error("MemoryError", exc_info=True, extra=FILE_ONLY)
+        return ExitCode.BUG
     except Exception as error:  # what nobody foresaw is a bug, and says so
         output.error(
             f"this is a bug: {type(error).__name__}; please report it with the log (--log-file FILE, or "

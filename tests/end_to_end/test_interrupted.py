@@ -14,7 +14,7 @@ import psutil
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.support.program import Program, run_program
+from tests.support.program import CHECKOUT, Program, run_program
 from tests.support.tables import Tables, ledger, ledger_rows_match_tables, query, read_tables
 from tests.support.tcp_proxy import TcpProxy
 from xml_extractor import Contract, LoadOptions, load
@@ -291,3 +291,33 @@ def test_750_documents_under_load(
         assert table.key_column is not None
         position = table.key_column
         assert found[table.name] == [row for row in tables[table.name] if row[position] <= 750]
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_end_does_not_change_the_exit_code(
+    tmp_path: Path, source_url: str, number: signal.Signals
+) -> None:
+    """While the interpreter puts itself away: the summary has been printed, and its status is the truth."""
+    custom = tmp_path / "custom"
+    custom.mkdir()
+    (custom / "sitecustomize.py").write_text(
+        "import atexit, pathlib, time\n"
+        "def last(there=pathlib.Path(__file__).with_name('leaving')):\n"
+        "    there.touch()\n"
+        "    time.sleep(2)\n"
+        "atexit.register(last)\n",
+        encoding="utf-8",
+    )
+    program = Program(
+        "--source", source_url, "--target", f"sqlite:///{tmp_path / 'target.db'}", "--limit", 10,
+        "--create-tables", "--executor", "serial", folder=tmp_path,
+        extra={"PYTHONPATH": f"{custom}{os.pathsep}{CHECKOUT}"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (custom / "leaving").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    program.process.send_signal(number)
+    code = program.wait()
+    assert code == program.summary()["exit_code"] == 0, program.errors

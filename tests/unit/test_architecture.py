@@ -14,12 +14,14 @@ ALLOWED = {
     "errors": set(),
     # The check of a contract's constants asks the code that will convert them, so that both agree.
     "contract": {"errors", "mapping.records", "mapping.conversion", "resources"},
-    "engines": {"errors", "contract", "mapping.records"},
+    "engines": {"errors", "threads", "contract", "mapping.records"},
     "mapping": {"errors", "contract"},
     "source": {"errors", "contract", "engines", "mapping", "resources"},
     "target": {"errors", "contract", "engines", "mapping.records"},
-    "profiling": {"errors", "settings"},
-    "processing": {"errors", "contract", "engines", "mapping", "source", "target", "profiling", "settings"},
+    "profiling": {"errors", "threads", "settings"},
+    "processing": {
+        "errors", "threads", "contract", "engines", "mapping", "source", "target", "profiling", "settings",
+    },
 }  # fmt: skip
 ENGINE_NAMES = re.compile(r"sqlite|postgres|psycopg|mssql|sql server|pyodbc", re.I)
 

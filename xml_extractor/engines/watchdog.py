@@ -13,6 +13,8 @@ import time
 import weakref
 from typing import Final, Protocol
 
+from xml_extractor.threads import Thread
+
 TICK_SECONDS: Final = 0.25
 """How often the notes are looked at: the most by which a statement overstays its limit."""
 
@@ -39,7 +41,7 @@ class Watchdog:
         with self._lock:
             self._sessions.add(session)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="statement-watchdog", daemon=True)
+                self._thread = Thread(self._run, name="statement-watchdog")
                 self._thread.start()
 
     def release(self, session: Watched) -> None:

@@ -26,6 +26,7 @@ from xml_extractor.settings import LoadOptions, hide_password
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import LoadHandle, RunState
 from xml_extractor.target.hash_salt import SALT_FINGERPRINT
+from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def load(
                 _complete(summary, memory, shown)
                 # A target that has just been given up would only be waited for once more.
                 if not isinstance(error, TargetError):
-                    with suppress(LoaderError):
+                    with suppress(LoaderError, MemoryError):
                         state = RunState.HALTED if isinstance(error, HaltedError) else RunState.FAILED
                         running.record_end(_end_state(state, handle, keys), summary)
                 if on_failure is not None:
@@ -166,6 +167,7 @@ class RunningLoad:
 
         Raises:
             TargetError: it could not be recorded.
+            MemoryError: nor tried, for want of memory.
         """
         if self._aborted.is_set():
             return  # the load can be resumed as it is, and whoever insists does not want to wait
@@ -180,7 +182,7 @@ class RunningLoad:
                 failures.append(error)
 
         # In a thread of its own, so that a target that does not answer can be left behind.
-        thread = threading.Thread(target=record, name="record-end", daemon=True)
+        thread = Thread(record, name="record-end")
         thread.start()
         while thread.is_alive() and not self._aborted.is_set():
             thread.join(0.05)
@@ -234,7 +236,7 @@ def check_source(source: Engine, contract: Contract, options: LoadOptions) -> Lo
 
     # In a thread of its own: the check may read the whole key column, and a signal, which raises in the
     # main thread, would be swallowed by the driver that is at work there.
-    thread = threading.Thread(target=check, name="check-source", daemon=True)
+    thread = Thread(check, name="check-source")
     thread.start()
     try:
         while thread.is_alive():

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from xml_extractor.errors import ExitCode, StoppedError
+from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class StopOnSignals:
         # SimpleQueue.put is reentrant, and so fit for signal handlers.
         self._requests: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._previous: dict[signal.Signals, Any] = {}
-        self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
+        self._thread = Thread(self._run, name="signals")
 
     def attach(self, stoppable: Stoppable) -> None:
         """Hand signals to ``stoppable`` from now on."""
@@ -47,7 +48,7 @@ class StopOnSignals:
     def __enter__(self) -> StopOnSignals:
         if threading.current_thread() is threading.main_thread():
             self._thread.start()
-            for number in _signals():
+            for number in stopping_signals():
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -88,7 +89,8 @@ def stopped(number: int) -> StoppedError:
     return error
 
 
-def _signals() -> list[signal.Signals]:
+def stopping_signals() -> list[signal.Signals]:
+    """Return the signals that ask a program to end, on this system."""
     # Windows never delivers SIGTERM from outside; there Ctrl-Break is what asks a program to end.
     names = ("SIGINT", "SIGTERM", "SIGBREAK")
     return [getattr(signal, name) for name in names if hasattr(signal, name)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
@@ -11,6 +10,7 @@ from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.target.base import BatchResult, BatchWriter
 from xml_extractor.target.ranges import FinishedRange
+from xml_extractor.threads import Thread
 
 
 class DatabaseInsertThread:
@@ -47,7 +47,7 @@ class DatabaseInsertThread:
         self._writer: BatchWriter | None = None
         self.waiting_seconds = 0.0
         """How long it has waited for records: the target's idle time."""
-        self.thread = threading.Thread(target=self._run, name=f"xml-extractor-insert-{number}", daemon=True)
+        self.thread = Thread(self._run, name=f"xml-extractor-insert-{number}")
         state.on_end(self._abort)
 
     def _run(self) -> None:

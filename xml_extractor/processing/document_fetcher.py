@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.source.reader import SourceReader
+from xml_extractor.threads import Thread
 
 FETCH_BYTES = 4 * 2**20
 """Documents are fetched in slices of about this size, so that what is in memory is bounded in bytes."""
@@ -55,7 +55,7 @@ class DocumentFetcher:
         self._fetched = fetched
         self._state = state
         self._slices = Slices(reader)
-        self.thread = threading.Thread(target=self._run, name="xml-extractor-fetcher", daemon=True)
+        self.thread = Thread(self._run, name="xml-extractor-fetcher")
         state.on_end(reader.abort)
 
     def _run(self) -> None:

@@ -16,6 +16,7 @@ from xml_extractor.processing.pulse import ThreadPulse
 from xml_extractor.processing.thread_watch import WatchedThread
 from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
+from xml_extractor.threads import Thread
 
 SAMPLE_DOCUMENTS = 200
 """The most documents that are timed."""
@@ -143,7 +144,7 @@ def _runner(
         finally:
             watch.discard(watched)
 
-    return threading.Thread(target=run, name=f"xml-extractor-trial-{index + 1}", daemon=True)
+    return Thread(run, name=f"xml-extractor-trial-{index + 1}")
 
 
 def _run(runners: Sequence[threading.Thread], state: PipelineState) -> None:

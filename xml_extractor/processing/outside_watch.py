@@ -29,6 +29,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xml_extractor.threads import Thread
+
 if TYPE_CHECKING:
     from xml_extractor.contract.plan import Plan
 
@@ -135,7 +137,7 @@ class OutsideWatch:
         if self._enables_faulthandler:
             with contextlib.suppress(ValueError, OSError):  # a host program may have no standard error
                 faulthandler.enable()
-        self._thread = threading.Thread(target=self._tick, name="xml-extractor-ticker", daemon=True)
+        self._thread = Thread(self._tick, name="xml-extractor-ticker")
         try:
             self._thread.start()
         except RuntimeError:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 
 from xml_extractor import failpoints
@@ -52,6 +52,7 @@ from xml_extractor.target.base import BatchResult, BatchWriter, LoadHandle, Targ
 from xml_extractor.target.files import CountingWriter
 from xml_extractor.target.ledger import key_text
 from xml_extractor.target.ranges import FinishedRange
+from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
 
@@ -291,9 +292,7 @@ class ParallelCoordinator:
             ).thread
             for number in range(1, self._insert_threads + 1)
         ]
-        dispatcher = threading.Thread(
-            target=self._dispatch, args=(chunks, channel), name="xml-extractor-dispatcher", daemon=True
-        )
+        dispatcher = Thread(self._dispatch, args=(chunks, channel), name="xml-extractor-dispatcher")
         try:
             with watch:
                 try:
@@ -301,7 +300,7 @@ class ParallelCoordinator:
                         thread.start()
                     workers.start()
                     dispatcher.start()
-                except RuntimeError as error:
+                except (RuntimeError, MemoryError) as error:
                     self._note(f"no threads can be started for a parallel load ({error}): it runs serially")
                     self._choice = ExecutorChoice(ExecutorSetting.SERIAL.value, "no threads can be started")
                     channel.close()
@@ -334,7 +333,7 @@ class ParallelCoordinator:
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
             self._state.fail(error)
 
-    def _wait(self, threads: list[threading.Thread]) -> None:
+    def _wait(self, threads: Sequence[threading.Thread]) -> None:
         """Wait until all these threads have ended, or the pipeline has."""
         for thread in threads:
             while thread.is_alive() and not self._state.ended.is_set():

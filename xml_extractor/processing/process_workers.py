@@ -10,7 +10,6 @@ there are, and when threads take over from them, :class:`PoolHealth` says.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -32,6 +31,7 @@ from xml_extractor.processing.worker_link import CannotStart, WorkerLink
 from xml_extractor.processing.worker_process import Failed, Mapped, NotStarted, Ready
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class _Feeder:
         self._started = 0.0
         self._clocks = StageClocks()  # of the process that runs
         self._past_clocks = StageClocks()  # of those that have ended
-        self.thread = threading.Thread(target=self._run, name=f"{self._name}-feeder", daemon=True)
+        self.thread = Thread(self._run, name=f"{self._name}-feeder")
         state.on_end(self._kill)
 
     def clocks(self) -> StageClocks:

@@ -23,6 +23,7 @@ from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import BatchResult, BatchWriter
 from xml_extractor.target.ranges import FinishedRange
+from xml_extractor.threads import Thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class SerialRun:
         self._batch: list[DocumentRecord] = []
         self._batch_bytes = 0
         self._batch_due = 0.0  # when the batch is old enough to be committed, perf_counter
-        self.thread = threading.Thread(target=self.run, name="xml-extractor-serial", daemon=True)
+        self.thread = Thread(self.run, name="xml-extractor-serial")
 
     def clocks(self) -> list[StageClocks]:
         """Return what is on the worker's clock."""

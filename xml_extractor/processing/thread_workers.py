@@ -25,6 +25,7 @@ from xml_extractor.processing.thread_watch import WatchedThread
 from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +74,7 @@ class ThreadWorkers:
         self._fetcher = DocumentFetcher(setup.make_reader(), chunks.get, self._fetched, state)
         self._workers = [setup.make_worker() for _ in range(count)]
         self.threads = [self._fetcher.thread] + [
-            threading.Thread(
-                target=self._run, args=(worker,), name=f"xml-extractor-worker-{number}", daemon=True
-            )
+            Thread(self._run, args=(worker,), name=f"xml-extractor-worker-{number}")
             for number, worker in enumerate(self._workers, start=1)
         ]
 

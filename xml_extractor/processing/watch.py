@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from xml_extractor.processing.pipeline_state import PipelineState
+from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Watch:
             self._watched.remove(watched)
 
     def __enter__(self) -> Watch:
-        thread = threading.Thread(target=self._run, name="xml-extractor-watch", daemon=True)
+        thread = Thread(self._run, name="xml-extractor-watch")
         try:
             thread.start()
         except RuntimeError:

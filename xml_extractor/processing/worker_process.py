@@ -24,6 +24,7 @@ from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopp
 from xml_extractor.processing.pulse import ProcessPulse
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.clocks import StageClocks, WorkerClock
+from xml_extractor.threads import Thread
 
 
 class Message:
@@ -83,7 +84,7 @@ def run_worker_process(
         setup = chunks.recv()
         worker = _Worker(setup, chunks, messages, pulse)
         done = threading.Event()
-        ticker = threading.Thread(target=_tick, args=(pulse, tick_seconds, done), name="ticker", daemon=True)
+        ticker = Thread(_tick, args=(pulse, tick_seconds, done), name="ticker")
         try:
             failpoints.hit("worker_start")
             worker.prepare()

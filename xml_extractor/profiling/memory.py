@@ -7,6 +7,8 @@ from typing import Final
 
 import psutil
 
+from xml_extractor.threads import Thread
+
 SAMPLE_SECONDS: Final = 2.0
 """Between two samples.  One makes the kernel add up every page of every process (a millisecond for one of
 100 MB, more for larger ones) and go through all processes for the children: time taken from the load."""
@@ -52,7 +54,7 @@ class MemoryPeak:
     def __init__(self, interval_seconds: float = SAMPLE_SECONDS) -> None:
         self._interval_seconds = interval_seconds
         self._finished = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="memory-peak", daemon=True)
+        self._thread = Thread(self._run, name="memory-peak")
         self.peak_bytes = 0
 
     def __enter__(self) -> MemoryPeak:

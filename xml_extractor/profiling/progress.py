@@ -19,6 +19,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from xml_extractor.profiling.summary import DocumentCounts
+from xml_extractor.threads import Thread
 
 LINE_SECONDS: Final = 10.0
 BAR_SECONDS: Final = 0.2
@@ -98,7 +99,7 @@ class _ThreadedProgress(Progress, ABC):
         self._meter = _Meter(total)
         self._open()
         # A daemon, so that not even a defect here could keep the program from ending.
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._thread = Thread(self._run, name="progress")
         self._thread.start()
 
     def update(self, counts: DocumentCounts, queue_depth: int | None = None) -> None:

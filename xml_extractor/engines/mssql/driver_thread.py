@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from xml_extractor.engines.mssql.errors import Aborted, CoreFailure, NoAnswer
 from xml_extractor.engines.mssql.wires import Wire
+from xml_extractor.threads import Thread
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Wire)
@@ -40,7 +41,7 @@ class DriverThread:
         self._answers: SimpleQueue[tuple[Any, BaseException | None] | None] = SimpleQueue()
         self._wire: Wire | None = None
         self._stopped: Exception | None = None
-        self._thread = threading.Thread(target=self._work, name=f"{application} driver", daemon=True)
+        self._thread = Thread(self._work, name=f"{application} driver")
         self._thread.start()
 
     # ---- the session's side
@@ -146,7 +147,7 @@ class DriverThread:
         wire = self._wire
         if wire is not None:
             # A driver manager may make even this call wait for the one that it is to break off.
-            threading.Thread(target=wire.cancel, name=f"{self._thread.name} cancel", daemon=True).start()
+            Thread(wire.cancel, name=f"{self._thread.name} cancel").start()
 
     # ---- the driver's side
 

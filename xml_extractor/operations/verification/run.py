@@ -45,6 +45,7 @@ from xml_extractor.target.hash_salt import SALT_FINGERPRINT, refuse_other_salt
 from xml_extractor.target.ledger import newer_in_quarantine
 from xml_extractor.target.runs import Run
 from xml_extractor.target.timestamps import from_database
+from xml_extractor.threads import Thread
 
 MOST_DIFFERENCES: Final = 100_000
 """Documents whose values are told one by one by default.  What is beyond is counted: each further hundred
@@ -267,7 +268,7 @@ class _Verification:
                 others = 0 if self._workers is None else self._workers.counter.value
                 on_progress(self._counter.value + others, self._doing)
 
-        thread = threading.Thread(target=tell, name="verify-progress", daemon=True)
+        thread = Thread(tell, name="verify-progress")
         thread.start()
         try:
             yield

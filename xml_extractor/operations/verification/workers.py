@@ -36,6 +36,7 @@ from xml_extractor.target.content_digest import (
     pieces,
 )
 from xml_extractor.target.failures import Connection
+from xml_extractor.threads import Thread
 
 T = TypeVar("T")
 
@@ -250,7 +251,7 @@ def _start(packed: Any, shared: Any) -> None:
     # A Ctrl-C reaches every process of the terminal; the parent says what is to happen.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    Thread(_end_with_parent, name="parent").start()
     subject = pickle.loads(packed.raw)
     assert isinstance(subject, Subject)
     _OF_THIS_PROCESS.append(Worker(Connections(subject), SharedCounter(shared)))
