@@ -198,6 +198,11 @@ class LoadOptions(BaseModel):
         le=86_400,
         description="how long a worker may be silent over one document before it is taken to be stuck",
     )
+    auto_tune: bool = Field(
+        default=False,
+        description="while the load runs, adjust batch size and insert threads to what measures fastest, "
+        "beginning with --batch-size and --insert-threads",
+    )
     create_tables: bool | None = Field(
         default=None,
         description="create the contract's tables where absent (default: for the embedded database only)",
@@ -268,6 +273,25 @@ class Settings(LoadOptions):
     )
     contract: str = Field(default=DEFAULT_CONTRACT, min_length=1, description="mapping contract")
     summary: Path | None = Field(default=None, description="write the summary as JSON into this file")
+    report: Path | None = Field(
+        default=None, description="write a report with figures and plots as one HTML page into this file"
+    )
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65_535,
+        description="serve metrics for Prometheus at this port while the load runs; 0 takes a free one",
+    )  # fmt: skip
+    metrics_host: str = Field(
+        default="127.0.0.1", min_length=1, description="address to serve metrics at; 0.0.0.0 is all of them"
+    )
+    metrics_textfile: Path | None = Field(
+        default=None,
+        description="write metrics into this file, ending in .prom, for node_exporter's textfile collector",
+    )
+    telemetry: bool = Field(
+        default=False,
+        description="send spans and metrics by OpenTelemetry, set up by its own OTEL_ variables (needs "
+        "pip install 'xml-extractor[telemetry]')",
+    )
     progress: ProgressStyle = Field(
         default=ProgressStyle.AUTO,
         description="bar on a terminal and a line every ten seconds elsewhere, or as named",
