@@ -25,6 +25,7 @@ from xml_extractor.engines.base import STREAM_ROWS, Session, TimeLimits
 from xml_extractor.engines.ddl import quote_identifier, split_name
 from xml_extractor.engines.encoding import written_columns
 from xml_extractor.engines.markers import split_at_markers
+from xml_extractor.engines.postgresql_arrays import array_text
 from xml_extractor.engines.postgresql_errors import Aborted, NoAnswer
 from xml_extractor.engines.watchdog import WATCHDOG
 from xml_extractor.mapping.records import Key, SourceDocument
@@ -324,7 +325,7 @@ class PostgresqlSession(Session):
         )
         found: list[SourceDocument] = []
         for first in range(0, len(keys), KEYS_AT_ONCE):
-            chunk = [list(keys[first : first + KEYS_AT_ONCE])]
+            chunk = [array_text(keys[first : first + KEYS_AT_ONCE])]
             rows = self._run(lambda chunk=chunk: self._connection.execute(sql, chunk).fetchall())  # type: ignore[misc]
             found.extend(SourceDocument(row[0], _content(row[1]), row[2:]) for row in rows)
         return found
@@ -344,7 +345,7 @@ class PostgresqlSession(Session):
             f"SELECT {names} FROM unnest({arrays}) WITH ORDINALITY AS given({names}, load_ordinality) "
             f"ORDER BY load_ordinality ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
         )
-        parameters = [list(column) for column in zip(*rows, strict=True)]
+        parameters = [array_text(column) for column in zip(*rows, strict=True)]
         inserted = {row[0] for row in self._run(lambda: self._connection.execute(sql, parameters).fetchall())}
         return {row[0] for row in rows} - inserted
 
@@ -374,14 +375,12 @@ class PostgresqlSession(Session):
             for chunk, condition in self._key_lists(table, key_column, keys)
         )
 
-    def _key_lists(
-        self, table: str, key_column: str, keys: Sequence[Any]
-    ) -> Iterator[tuple[list[list[Any]], str]]:
+    def _key_lists(self, table: str, key_column: str, keys: Sequence[Any]) -> Iterator[tuple[list[str], str]]:
         """Cut keys into lists; yield each as parameters, with the condition that a key is one of them."""
         if keys:
             condition = f"{quote_identifier(key_column)} = ANY (?::{self._type(table, key_column)}[])"
             for first in range(0, len(keys), KEYS_AT_ONCE):
-                yield [list(keys[first : first + KEYS_AT_ONCE])], condition
+                yield [array_text(keys[first : first + KEYS_AT_ONCE])], condition
 
     def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
         """Insert one table's rows by COPY: ``encoded`` holds COPY text per document."""

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.plans import SOURCE
 from tests.support.servers import PostgresqlServer, conninfo
 from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import Engine, FaultKind, Session
+from xml_extractor.engines.postgresql_arrays import array_text
 from xml_extractor.engines.postgresql_session import PostgresqlSession
 
 
@@ -34,6 +37,31 @@ def test_insert_new_keeps_the_order_given(session: Session) -> None:
     keys = [(7 * i) % 1000 for i in range(1000)]
     session.insert_new("t", ("a",), [(key,) for key in keys])
     assert [a for (a,) in session.query("SELECT a FROM t ORDER BY ctid")] == keys
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("text[]", ["", "NULL", "null", " a b ", "{}", 'say "x"', "\\", '\\"', "a,b", "ä\n\t\u2028😀", "'"]),
+        ("bytea[]", [b"", b'\x00\xff\\"', bytes(range(256))]),
+        ("bigint[]", [0, -1, 2**63 - 1, -(2**63)]),
+        ("integer[]", []),
+    ],
+)
+def test_arrays_arrive_as_they_were_sent(session: Session, kind: str, values: list[object]) -> None:
+    sent = [*values, None, *values]
+    assert session.query(f"SELECT ?::{kind}", [array_text(sent)]) == [(sent,)]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
+def test_arrays_of_any_text_arrive_as_they_were_sent(session: Session, values: list[str | None]) -> None:
+    assert session.query("SELECT ?::text[]", [array_text(values)]) == [(values,)]
+
+
+def test_arrays_of_other_things_are_refused() -> None:
+    with pytest.raises(TypeError, match="no array of bool"):
+        array_text([True])
 
 
 def test_text_keys_in_a_column_that_sorts_by_language(session: Session) -> None:
