@@ -19,6 +19,7 @@ from xml_extractor.cli_flags import (
     LOG,
     SOURCE,
     TIME_LIMITS,
+    WATCH,
     add_config_flag,
     add_json_flag,
     add_setting_flags,
@@ -110,7 +111,7 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
         return made.add_subparsers(metavar="COMMAND", required=True)
 
     load = command("load", commands.load, "Load all pending documents", prog=load_program)
-    add_setting_flags(load, (*DATABASES, "contract", *LOAD, "summary", "progress", *LOG))
+    add_setting_flags(load, (*DATABASES, "contract", *LOAD, "summary", *WATCH, "progress", *LOG))
     add_json_flag(load)
 
     stage = command(

@@ -26,6 +26,7 @@ SERVER: Final = (
 SOURCE: Final = ("source", "source_password_file", *SERVER)
 DATABASES: Final = ("source", "source_password_file", "target", "target_password_file", *SERVER)
 TIME_LIMITS: Final = ("connect_seconds", "statement_seconds", "lock_timeout")
+WATCH: Final = ("report", "metrics_port", "metrics_host", "metrics_textfile", "telemetry")
 LOG: Final = ("log_level", "log_file")
 
 _METAVARS: Final = {

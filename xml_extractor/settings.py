@@ -173,7 +173,7 @@ class LoadOptions(BaseModel):
         "and replace read every document again to find them",
     )
     max_quarantined: str | None = Field(
-        default=None, pattern=r"^(\d{1,18}|\d{1,3}(\.\d+)?%)$",
+        default=None, pattern=r"^(\d{1,18}|\d{1,2}(\.\d+)?%|100%)$",
         description="halt the load, resumable, when it has put more documents than this into quarantine: a "
         "number, or a share of those it has settled such as 5%",
     )  # fmt: skip
