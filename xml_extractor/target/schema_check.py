@@ -136,10 +136,10 @@ def _only(plan: Plan, missing: set[str]) -> Plan:
 
 def _missing(engine: Engine, session: Session, specs: Sequence[TableSpec]) -> list[TableSpec]:
     names = set(session.table_names())
-    return [spec for spec in specs if spec.name not in names and not _can_select(engine, session, spec.name)]
+    return [spec for spec in specs if spec.name not in names and not can_select(engine, session, spec.name)]
 
 
-def _can_select(engine: Engine, session: Session, name: str) -> bool:
+def can_select(engine: Engine, session: Session, name: str) -> bool:
     """Whether a table of this name, which may name a schema or differ in case, is there to be read."""
     try:
         session.query(f"SELECT 1 FROM {session.table(name)} WHERE 1 = 0")

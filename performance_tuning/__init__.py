@@ -1,0 +1,1 @@
+"""Programs that measure and tune the loader; they run from a checkout."""

@@ -1,0 +1,1 @@
+"""What measuring programs share: the machine, fresh targets, one load as a program, and statistics."""
