@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test test-sqlserver faults lint format docs-check fuzz bench clean
+.PHONY: run test browser test-sqlserver faults lint format docs-check fuzz bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -33,8 +33,12 @@ run: $(VENV)/installed
 	fi; \
 	exit $$status
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev browser
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+
+# The tests of --report look at the page in a real browser.
+browser:
+	@sh tests/browser/install_browser.sh
 
 test-sqlserver: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m sqlserver -n auto --maxprocesses 4 $(PYTEST_ARGS)
@@ -78,7 +82,7 @@ $(VENV)/installed: requirements.txt
 	@$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-tuning.txt $(VENV)/installed
 	@echo "Installing what tests and checks need"
-	@$(PIP) -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.txt -r requirements-tuning.txt
 	@touch $@
