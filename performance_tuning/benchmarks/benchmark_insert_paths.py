@@ -89,7 +89,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     """Measure what was asked for."""
     paths = [path for path in arguments.paths.split(",") if path]
     threads = [support.positive(text) for text in arguments.threads.split(",")]
-    server = support.MssqlServer(arguments.mssql)
+    server = support.mssql(arguments.mssql)
     with support.temporary_folder() as folder:
         plan = twelve_tables(folder)
         near = [best(server, path, plan, threads, arguments.batches, None) for path in paths]

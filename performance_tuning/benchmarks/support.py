@@ -11,47 +11,52 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import re
-import secrets
-import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))  # a benchmark runs from a checkout that is not installed
 
-import psutil  # noqa: E402
 from lxml import etree  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from rich.text import Text  # noqa: E402
 
+from performance_tuning.measuring.errors import MeasuringError  # noqa: E402
+from performance_tuning.measuring.machine import this_machine, versions  # noqa: E402
+from performance_tuning.measuring.machine_watch import MachineWatch  # noqa: E402, F401 - for benchmarks
+from performance_tuning.measuring.product import (  # noqa: E402
+    no_config,
+    product_environment,  # noqa: F401 - for benchmarks
+    python_program,
+    run_to_end,
+)
+from performance_tuning.measuring.servers import (  # noqa: E402
+    Databases,
+    MssqlServer,
+    PostgresqlServer,
+    SqliteFolder,
+)
+from performance_tuning.measuring.sources import SEED  # noqa: E402
 from xml_extractor.errors import ExitCode  # noqa: E402
-from xml_extractor.processing.executor_choice import available_cores  # noqa: E402
-from xml_extractor.settings import ENVIRONMENT_PREFIX  # noqa: E402
 
-SEED: Final = 7
 DISCOGS_VARIABLE: Final = "XML_EXTRACTOR_DISCOGS"
 DISCOGS_DEFAULT: Final = Path("..") / "shared" / "data" / "discogs_releases_1000.xml.gz"
 DISCOGS_DEFAULTS: Final = f"[{DISCOGS_VARIABLE}; default {DISCOGS_DEFAULT.as_posix()}, beside the checkout]"
 POSTGRESQL_VARIABLE: Final = "XML_EXTRACTOR_TEST_POSTGRESQL_URL"
 MSSQL_VARIABLE: Final = "XML_EXTRACTOR_TEST_MSSQL_URL"
 SUMMARY: Final = "summary.json"
-DATABASE_PREFIX: Final = "xml_extractor_benchmark_"
 
 
-class BenchmarkError(Exception):
+class BenchmarkError(MeasuringError):
     """The benchmark cannot be run; the message says what is missing."""
 
 
@@ -123,12 +128,11 @@ def _number(value: float, unit: str) -> str:
 
 def machine() -> dict[str, str]:
     """Describe where the figures come from, without names."""
+    found = versions()
     return {
-        "cores": str(available_cores()),
-        "system": f"{platform.system()} {platform.machine()}",
-        "Python": platform.python_version(),
-        "lxml": version("lxml"),
-        "SQLite": sqlite3.sqlite_version,
+        "cores": str(this_machine().cores),
+        "system": this_machine().system,
+        **{name: found[name] for name in ("Python", "lxml", "SQLite")},
     }
 
 
@@ -136,7 +140,7 @@ def run_benchmark(benchmark: Any, arguments: argparse.Namespace) -> int:
     """Call ``benchmark(arguments)`` and turn what is missing into a message and exit status 2."""
     try:
         return int(benchmark(arguments))
-    except BenchmarkError as error:
+    except MeasuringError as error:
         print(f"error: {error}", file=sys.stderr)
         return int(ExitCode.USAGE)
 
@@ -173,7 +177,7 @@ def engines_of(arguments: argparse.Namespace, stack: ExitStack, folder: Path) ->
     if arguments.engine in (None, "postgresql"):
         engines.append(stack.enter_context(postgresql(arguments.postgresql, folder)))
     if arguments.engine == "mssql":
-        engines.append(MssqlServer(arguments.mssql))
+        engines.append(mssql(arguments.mssql))
     return engines
 
 
@@ -245,45 +249,6 @@ def write_dump(records: Iterator[str], path: Path) -> None:
 # ------------------------------------------------------------------------------- running the product
 
 
-class MachineWatch:
-    """What a program run while this is entered took of the machine, and what others took of it.
-
-    Wall-clock figures mean something only where others took little; so they are shown with them.
-
-    Args:
-        server_cpu_seconds: CPU time so far of a server whose work counts as the program's own.
-    """
-
-    def __init__(self, server_cpu_seconds: Callable[[], float] = float) -> None:
-        self._server_cpu_seconds = server_cpu_seconds
-        self.cpu = 0.0
-        self.wall = 0.0
-        self.others_share = 0.0
-
-    def __enter__(self) -> MachineWatch:
-        self._started = self._now()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        wall, cpu, busy = (after - before for after, before in zip(self._now(), self._started, strict=True))
-        self.wall, self.cpu = wall, cpu
-        self.others_share = max(0.0, (busy - cpu) / (wall * (os.cpu_count() or 1)))
-
-    def _now(self) -> tuple[float, float, float]:
-        # Children count once they have ended and been waited for, grandchildren through them.
-        own = sum(os.times()[:4]) + self._server_cpu_seconds()
-        times = psutil.cpu_times()
-        idle = times.idle + getattr(times, "iowait", 0.0)
-        # Guests' time is in user and nice already.
-        counted = sum(getattr(times, name, 0.0) for name in ("guest", "guest_nice"))
-        return time.perf_counter(), own, sum(times) - idle - counted
-
-
-def product_environment() -> dict[str, str]:
-    """Return the environment without the product's own variables."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
-
-
 def check_ended(command: Sequence[str], status: int, output: str) -> None:
     """Refuse anything but exit status 0 and 3 (some documents in quarantine, which the samples have)."""
     if status not in (ExitCode.OK, ExitCode.NEEDS_A_LOOK):
@@ -296,25 +261,10 @@ def run_product(arguments: Sequence[str], variables: dict[str, str]) -> None:
     Raises:
         BenchmarkError: it failed; with the end of what it printed.
     """
-    command = [sys.executable, "-m", "xml_extractor", *arguments]
-    done = subprocess.run(
-        command,
-        cwd=CHECKOUT,
-        env=product_environment() | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    check_ended(command, done.returncode, done.stdout)
-
-
-def no_config(folder: Path) -> list[str]:
-    """Return arguments that name a config file with nothing in it, so that the checkout's is not read."""
-    path = folder / "no_settings.yaml"
-    path.write_text("", encoding="utf-8")
-    return ["--config", str(path)]
+    command = python_program("-m", "xml_extractor", *arguments)
+    ended = run_to_end(command, variables, folder=CHECKOUT)
+    assert ended.status is not None  # it has all the time that it wants
+    check_ended(command, ended.status, ended.output)
 
 
 def stage_applications(url: str, documents: int, folder: Path) -> None:
@@ -360,110 +310,6 @@ def read_summary(folder: Path) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------- databases
 
 
-class Databases(Protocol):
-    """Where fresh databases come from."""
-
-    name: str
-
-    def database(self) -> AbstractContextManager[str]:
-        """A context that yields the URL of a new database."""
-
-    def server_cpu_seconds(self) -> float:
-        """CPU time of the engine's own processes so far."""
-
-
-class SqliteFolder:
-    """Fresh SQLite databases in a folder."""
-
-    name = "SQLite"
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """A new database's URL; the database is removed at the end."""
-        path = self._folder / f"{DATABASE_PREFIX}{secrets.token_hex(4)}.db"
-        try:
-            yield f"sqlite:///{path.as_posix()}"
-        finally:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-    def server_cpu_seconds(self) -> float:
-        """SQLite has no server."""
-        return 0.0
-
-
-class PostgresqlServer:
-    """Fresh databases on a PostgreSQL server, beside whatever else it holds."""
-
-    name = "PostgreSQL"
-
-    def __init__(self, url: str) -> None:
-        import psycopg
-        from sqlalchemy.engine import make_url
-
-        self._url = make_url(url).set(drivername="postgresql")
-        try:
-            self._connection = psycopg.connect(
-                self._url.render_as_string(hide_password=False), autocommit=True, connect_timeout=8
-            )
-        except psycopg.Error as error:
-            raise BenchmarkError(
-                f"cannot connect to PostgreSQL at {self._url.render_as_string()} ({type(error).__name__}); "
-                f"check --postgresql or {POSTGRESQL_VARIABLE}"
-            ) from None
-        self._postmaster = self._find_postmaster()
-
-    def close(self) -> None:
-        """Close the connection that makes and drops databases."""
-        self._connection.close()
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """A new database's URL; the database is dropped at the end."""
-        from psycopg import sql
-
-        name = f"{DATABASE_PREFIX}{secrets.token_hex(4)}"
-        identifier = sql.Identifier(name)
-        self._connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
-        try:
-            yield self._url.set(database=name).render_as_string(hide_password=False)
-        finally:
-            self._connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
-
-    def server_cpu_seconds(self) -> float:
-        """CPU time that the server has taken so far, if it runs on this machine: all its processes, those
-        that have ended included."""
-        if self._postmaster is None:
-            return 0.0
-        times = self._postmaster.cpu_times()
-        # A process that ends hands its time over to the postmaster's children_… .
-        seconds = sum(getattr(times, name, 0.0) for name in _CPU_TIMES)
-        for process in self._postmaster.children():
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            seconds += times.user + times.system
-        return float(seconds)
-
-    def _find_postmaster(self) -> Any:
-        """Return the server's first process, or ``None`` where it runs on another machine."""
-        row = self._connection.execute("SELECT pg_backend_pid()").fetchone()
-        try:
-            backend = psutil.Process(row[0]) if row is not None else None
-            if backend is None or not backend.name().startswith("postgres"):
-                return None
-            return backend.parent()
-        except psutil.Error:
-            return None
-
-
-_CPU_TIMES: Final = ("user", "system", "children_user", "children_system")
-
-
 @contextmanager
 def postgresql(url: str | None, folder: Path) -> Iterator[PostgresqlServer]:
     """The server at ``url``, else one by the environment, else one started for the benchmark.
@@ -484,87 +330,22 @@ def postgresql(url: str | None, folder: Path) -> Iterator[PostgresqlServer]:
         started = get_server(folder / "postgresql", cleanup_mode="delete")
         url = started.get_uri()
     try:
-        server = PostgresqlServer(url)
-        try:
-            yield server
-        finally:
-            server.close()
+        yield PostgresqlServer(url, f"--postgresql or {POSTGRESQL_VARIABLE}")
     finally:
         if started is not None:
             started.cleanup()
 
 
-class MssqlServer:
-    """Fresh databases on a SQL Server, beside whatever else it holds."""
+def mssql(url: str | None) -> MssqlServer:
+    """The server at ``url``, else the one by the environment.
 
-    name = "SQL Server"
-
-    def __init__(self, url: str | None) -> None:
-        from sqlalchemy.engine import make_url
-
-        named = url or os.environ.get(MSSQL_VARIABLE)
-        if not named:
-            raise BenchmarkError(
-                f"no SQL Server is named: give --mssql URL, or {MSSQL_VARIABLE}; its login has to be allowed "
-                "to create databases"
-            )
-        self._url = make_url(named)
-        self._server = self._find_server()
-
-    @contextmanager
-    def database(self) -> Iterator[str]:
-        """A new database's URL; the database is dropped at the end."""
-        name = f"{DATABASE_PREFIX}{secrets.token_hex(4)}"
-        self._administer(f"CREATE DATABASE {name}")
-        try:
-            yield self._url.set(database=name).render_as_string(hide_password=False)
-        finally:
-            self._administer(f"DROP DATABASE {name}")
-
-    def server_cpu_seconds(self) -> float:
-        """CPU time that the server has taken so far, if it runs on this machine and may be looked at."""
-        if self._server is None:
-            return 0.0
-        times = self._server.cpu_times()
-        seconds = sum(getattr(times, name, 0.0) for name in _CPU_TIMES)
-        for process in self._server.children():
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                seconds += times.user + times.system
-        return float(seconds)
-
-    def address(self) -> tuple[str, int]:
-        """Return host and port, for a proxy in between."""
-        return self._url.host or "127.0.0.1", self._url.port or 1433
-
-    def _administer(self, sql: str) -> None:
-        from xml_extractor.engines import open_engine
-
-        engine = open_engine(self._url.set(database="master").render_as_string(hide_password=False))
-        try:
-            session = engine.connect(write=True, application="xml_extractor benchmark")
-        except Exception as error:  # noqa: BLE001 - whatever the driver raises, the engine knows it
-            raise BenchmarkError(
-                f"{engine.classify(error).message}; check --mssql or {MSSQL_VARIABLE}"
-            ) from None
-        try:
-            session.execute(sql)
-        finally:
-            session.close()
-
-    def _find_server(self) -> psutil.Process | None:
-        """Return the local process that listens on the server's port; its children serve connections."""
-        host, port = self.address()
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            return None
-        try:
-            found = [
-                connection.pid
-                for connection in psutil.net_connections("tcp")
-                if connection.status == psutil.CONN_LISTEN
-                and connection.laddr.port == port
-                and connection.pid
-            ]
-            return psutil.Process(min(found)) if found else None
-        except psutil.Error:
-            return None
+    Raises:
+        BenchmarkError: none is named.
+    """
+    named = url or os.environ.get(MSSQL_VARIABLE)
+    if not named:
+        raise BenchmarkError(
+            f"no SQL Server is named: give --mssql URL, or {MSSQL_VARIABLE}; its login has to be allowed "
+            "to create databases"
+        )
+    return MssqlServer(named, f"--mssql or {MSSQL_VARIABLE}")

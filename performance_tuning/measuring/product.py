@@ -70,8 +70,9 @@ def no_config(folder: Path) -> list[str]:
 
 
 def run_to_end(
-    command: Sequence[str], variables: Mapping[str, str], *, bound_seconds: float | None = None
-) -> Ended:
+    command: Sequence[str], variables: Mapping[str, str], *, bound_seconds: float | None = None,
+    folder: Path | None = None,
+) -> Ended:  # fmt: skip
     """Run a program to its end, or to the end of its time; on any exception, it and its children are ended.
 
     It is in a session of its own: a Ctrl-C on the terminal is for the caller to act upon.
@@ -79,10 +80,12 @@ def run_to_end(
     Args:
         variables: of its environment, beside those of this process that are not the product's.
         bound_seconds: how long it may take.
+        folder: to run in; ``None`` = the working directory.
     """
     output = _Tail()
     program = subprocess.Popen(
         command,
+        cwd=folder,
         env=product_environment() | dict(variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
