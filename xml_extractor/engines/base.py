@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Final, Protocol
+from time import perf_counter
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
@@ -138,6 +139,13 @@ class TableSpec:
     primary_key: tuple[str, ...]
     foreign_key: tuple[tuple[str, str], ...] = ()  # (own column, parent's column)
     parent: str | None = None
+
+
+class Written(NamedTuple):
+    """What writing to one table came to."""
+
+    rows: int  # that the table took
+    seconds: float
 
 
 class RowEncoder(Protocol):
@@ -267,16 +275,21 @@ class Session(ABC):
     def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
         """Insert one table's encoded rows of several documents; return the number of rows inserted."""
 
-    def write_tables(self, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
-        """Insert the encoded rows of several tables, parents first; return the rows inserted into each.
+    def write_tables(self, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[Written]:
+        """Insert the encoded rows of several tables, parents first; say of each what it took.
 
-        One :meth:`write_rows` after the other, unless the engine can do it in fewer round trips.
+        One :meth:`write_rows` after the other, unless the engine can do it in fewer round trips.  Where one
+        request serves several tables, its time is divided among them by their rows.
         """
-        inserted = []
+        written = []
+        started = perf_counter()
         for table, encoded in tables:
-            inserted.append(self.write_rows(table, encoded))
+            rows = self.write_rows(table, encoded)
+            ended = perf_counter()
+            written.append(Written(rows, ended - started))
+            started = ended
             failpoints.hit("between_tables", self)
-        return inserted
+        return written
 
     @abstractmethod
     def table_names(self) -> Collection[str]:
@@ -287,6 +300,8 @@ class Engine(ABC):
     """One database, not yet connected.  Picklable, immutable, thread-safe."""
 
     name: ClassVar[str]
+    system: ClassVar[str] = "other_sql"
+    """As OpenTelemetry's conventions for databases name it (``db.system.name``)."""
     max_insert_threads: ClassVar[int | None] = None
     """The most writers the engine can use at once, or None for no limit."""
     insert_paths: ClassVar[tuple[str, ...]] = ()
@@ -303,6 +318,11 @@ class Engine(ABC):
     @abstractmethod
     def database(self) -> str:
         """The database's own name, the same whatever host, driver or port is used to reach it."""
+
+    @property
+    def server(self) -> tuple[str | None, int | None]:
+        """The server's host and port; None where there is none, or where the driver finds it out."""
+        return None, None
 
     @abstractmethod
     def connect(self, *, write: bool, application: str) -> Session:

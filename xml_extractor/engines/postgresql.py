@@ -99,6 +99,7 @@ class PostgresqlEngine(Engine):
     """One PostgreSQL database.  ``settings`` are libpq's connection parameters, the password apart."""
 
     name: ClassVar[str] = "postgresql"
+    system: ClassVar[str] = "postgresql"
     max_insert_threads: ClassVar[int | None] = None
 
     settings: tuple[tuple[str, str], ...] = ()
@@ -120,6 +121,14 @@ class PostgresqlEngine(Engine):
     def database(self) -> str:
         """The database's own name; libpq's rule where the URL names none."""
         return self._setting("dbname") or self._setting("user") or "postgres"
+
+    @property
+    def server(self) -> tuple[str | None, int | None]:
+        """Host and port, as far as the URL names one; of several hosts, none."""
+        host, port = self._setting("host"), self._setting("port")
+        if not host or "," in host:
+            return None, None
+        return host, int(port) if port.isdecimal() else 5432
 
     def connect(self, *, write: bool, application: str) -> Session:
         """Open a connection."""

@@ -114,6 +114,7 @@ class SqliteEngine(Engine):
     """A SQLite database file; ``path`` is absolute ('' for an engine that only writes DDL)."""
 
     name: ClassVar[str] = "sqlite"
+    system: ClassVar[str] = "sqlite"
     max_insert_threads: ClassVar[int | None] = 1
 
     path: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from xml_extractor.processing.memory_budget import check_memory
 from xml_extractor.processing.outside_watch import watched_from_outside
 from xml_extractor.processing.parallel_coordinator import ParallelCoordinator
 from xml_extractor.profiling.memory import MemoryPeak
+from xml_extractor.profiling.observer import LoadObserver, WatchedLoad
+from xml_extractor.profiling.observers import Observers
 from xml_extractor.profiling.progress import Progress
+from xml_extractor.profiling.recorder import Recorder
 from xml_extractor.profiling.summary import DocumentCounts, LoadSummary
 from xml_extractor.settings import LoadOptions, hide_password
 from xml_extractor.source.reader import SourceReader
@@ -43,6 +46,7 @@ def load(
     on_failure: Callable[[LoadSummary], None] | None = None,
     settings: Mapping[str, Any] | None = None,
     keys: Iterable[tuple[Key, Previous]] | None = None,
+    observers: Sequence[LoadObserver] = (),
 ) -> LoadSummary:
     """Load every pending document of ``source`` into ``target`` by ``contract``, each exactly once.
 
@@ -58,21 +62,48 @@ def load(
         settings: what the summary and ``load_runs`` record as settings, instead of the options and URLs;
             must hold no password.
         keys: load these documents, with what the ledger says of them, instead of all that are pending.
+        observers: told when the load begins, of each batch, and, whatever happens, when it ends.
 
     Returns:
-        The summary; its sums have been checked.
+        The summary, with the load's profile; its sums have been checked.
 
     Raises:
         LoaderError: by its class, and its ``exit_code``, one knows what to do about it.
     """
     failpoints.announce()
     options = options or LoadOptions()
-    if not isinstance(contract, Contract):
-        contract = read_contract(Path(contract))
+    shown = dict(settings) if settings is not None else _shown(source, target, options)
+    watching = Observers(observers)
+    try:
+        if not isinstance(contract, Contract):
+            contract = read_contract(Path(contract))
+        summary = _load(
+            source, target, contract, options, shown, watching,
+            progress=progress, on_start=on_start, on_failure=on_failure, keys=keys,
+        )  # fmt: skip
+    except BaseException as error:
+        watching.end(_not_begun(error, contract, shown))  # unless they have been told more already
+        raise
+    watching.end(summary)
+    return summary
+
+
+def _load(
+    source: str,
+    target: str | None,
+    contract: Contract,
+    options: LoadOptions,
+    shown: dict[str, Any],
+    watching: Observers,
+    *,
+    progress: Progress | None,
+    on_start: Callable[[RunningLoad], None] | None,
+    on_failure: Callable[[LoadSummary], None] | None,
+    keys: Iterable[tuple[Key, Previous]] | None,
+) -> LoadSummary:
     plan = salted(contract.plan)
     source_engine = opening.source_engine(source, options)
     opened = opening.target_of(source if target is None else target, options)
-    shown = dict(settings) if settings is not None else _shown(source, target, options)
     fingerprint = salt_fingerprint(plan)
     if fingerprint is not None:
         shown[SALT_FINGERPRINT] = fingerprint
@@ -98,18 +129,28 @@ def load(
     try:
         if handle.resumed:
             logger.info("going on with load %s, which was interrupted", handle.load_id)
-        coordinator = ParallelCoordinator(source_engine, opened, handle, plan, options, progress, keys)
+        memory = MemoryPeak()
+        recorder = Recorder(watching, memory.take)
+        coordinator = ParallelCoordinator(
+            source_engine, opened, handle, plan, options, progress, keys, recorder
+        )
         running.attach(coordinator)
         if on_start is not None:
             on_start(running)
-        with watched_from_outside(plan, options.worker_timeout), MemoryPeak() as memory:
+        with watched_from_outside(plan, options.worker_timeout), memory:
             try:
+                watching.begin(
+                    WatchedLoad(
+                        coordinator.profile,
+                        lambda: _completed(coordinator.summary(), memory, shown),
+                        opened.database,
+                    )
+                )
                 summary = coordinator.run()
             except BaseException as error:
-                summary = coordinator.summary()
-                summary.error = str(error) if isinstance(error, LoaderError) else type(error).__name__
-                summary.error_code = error.exit_code if isinstance(error, LoaderError) else ExitCode.BUG
-                _complete(summary, memory, shown)
+                summary = _completed(coordinator.summary(), memory, shown)
+                summary.error, summary.error_code = _error(error)
+                watching.end(summary)
                 # A target that has just been given up would only be waited for once more.
                 if not isinstance(error, TargetError):
                     with suppress(LoaderError, MemoryError):
@@ -118,7 +159,7 @@ def load(
                 if on_failure is not None:
                     on_failure(summary)
                 raise
-        _complete(summary, memory, shown)
+        summary = _completed(summary, memory, shown)
         stopped = summary.stopped_by_signal is not None
         state = RunState.STOPPED if stopped else RunState.FINISHED
         running.record_end(_end_state(state, handle, keys), summary)
@@ -277,18 +318,29 @@ def _with_typed_keys(options: LoadOptions, reader: SourceReader, contract: Contr
     return options.model_copy(update=bounds)
 
 
-def _not_begun(error: LoaderError, contract: Contract, settings: Mapping[str, Any]) -> LoadSummary:
-    """Return the figures of a load that failed before it began."""
-    rows = {table.name: 0 for table in contract.plan.tables}
+def _not_begun(
+    error: BaseException, contract: Contract | Path | str, settings: Mapping[str, Any]
+) -> LoadSummary:
+    """Return the figures of a load that failed before it began, or has nothing more to say."""
+    tables = contract.plan.tables if isinstance(contract, Contract) else ()
+    rows = {table.name: 0 for table in tables}
+    message, code = _error(error)
     return LoadSummary(
-        DocumentCounts(), rows, dict(rows), 0.0,
-        error=str(error), error_code=error.exit_code, settings=dict(settings),
-    )  # fmt: skip
+        DocumentCounts(), rows, dict(rows), 0.0, error=message, error_code=code, settings=dict(settings)
+    )
 
 
-def _complete(summary: LoadSummary, memory: MemoryPeak, settings: Mapping[str, Any]) -> None:
+def _error(error: BaseException) -> tuple[str, ExitCode]:
+    """Return what a summary says of an error: our own messages only, as others may quote a document."""
+    if isinstance(error, LoaderError):
+        return str(error), error.exit_code
+    return type(error).__name__, ExitCode.BUG
+
+
+def _completed(summary: LoadSummary, memory: MemoryPeak, settings: Mapping[str, Any]) -> LoadSummary:
     summary.peak_memory_bytes = memory.peak_bytes
     summary.settings = dict(settings)
+    return summary
 
 
 def _shown(source: str, target: str | None, options: LoadOptions) -> dict[str, Any]:

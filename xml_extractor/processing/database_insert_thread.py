@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from xml_extractor import failpoints
-from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
+from xml_extractor.processing.insert_queue import BatchSettings, InsertQueue
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
+from xml_extractor.profiling.profile import InsertClocks
 from xml_extractor.target.base import BatchResult, BatchWriter
 from xml_extractor.target.ranges import FinishedRange
 from xml_extractor.threads import Thread
@@ -22,9 +23,10 @@ class DatabaseInsertThread:
     Args:
         number: counted from 1, for the thread's name.
         open_writer: opens the target; called in this thread.
-        limits: when a batch closes.
-        on_commit: told of every batch, in this thread: its result and the time (``perf_counter``) of
-            its commit.
+        settings: when a batch closes; read for each of them.
+        on_commit: told of every batch, in this thread: its result, the time (``perf_counter``) of
+            its commit, and the seconds that it was waited for.
+        on_bookkeeping: told what was spent outside of batches.
         take_finished: returns the ranges of keys that have been finished since it was last asked.
     """
 
@@ -33,20 +35,20 @@ class DatabaseInsertThread:
         number: int,
         open_writer: Callable[[], BatchWriter],
         queue: InsertQueue,
-        limits: BatchLimits,
+        settings: BatchSettings,
         state: PipelineState,
-        on_commit: Callable[[BatchResult, float], None],
+        on_commit: Callable[[BatchResult, float, float], None],
+        on_bookkeeping: Callable[[InsertClocks], None],
         take_finished: Callable[[], Sequence[FinishedRange]],
     ) -> None:
         self._open_writer = open_writer
         self._queue = queue
-        self._limits = limits
+        self._settings = settings
         self._state = state
         self._on_commit = on_commit
+        self._on_bookkeeping = on_bookkeeping
         self._take_finished = take_finished
         self._writer: BatchWriter | None = None
-        self.waiting_seconds = 0.0
-        """How long it has waited for records: the target's idle time."""
         self.thread = Thread(self._run, name=f"xml-extractor-insert-{number}")
         state.on_end(self._abort)
 
@@ -55,15 +57,18 @@ class DatabaseInsertThread:
             self._writer = writer = self._open_writer()
             while True:
                 waiting = perf_counter()
-                batch = self._queue.take_batch(self._limits)
-                started = perf_counter()
-                self.waiting_seconds += started - waiting
+                batch = self._queue.take_batch(self._settings.limits)
+                waited = perf_counter() - waiting
                 if batch is None:
+                    self._on_bookkeeping(InsertClocks(wait=waited))
                     return
                 failpoints.hit("queue_take")
-                self._on_commit(writer.commit_batch(batch), perf_counter())
+                result = writer.commit_batch(batch)
+                self._on_commit(result, perf_counter(), waited)
                 if finished := self._take_finished():
+                    started = perf_counter()
                     writer.record_ranges(finished)
+                    self._on_bookkeeping(InsertClocks(claim=perf_counter() - started))
                 failpoints.hit("after_acknowledge")
         except PipelineStopped:
             return

@@ -22,14 +22,25 @@ class BatchLimits:
     seconds: float
 
 
+@dataclass(slots=True)
+class BatchSettings:
+    """What is in force just now.  Insert threads read it for each batch; it may be changed at any time from
+    any thread (``--auto-tune``)."""
+
+    limits: BatchLimits
+    insert_threads: int
+
+
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How full the queue was, in documents."""
+    """How full the queue is and was, in documents where nothing else is said."""
 
     now: int
     maximum: int
     mean: float  # over time, from the first record to the last
     capacity: int
+    size_bytes: int = 0  # now
+    capacity_bytes: int = 0
 
 
 class InsertQueue:
@@ -130,7 +141,10 @@ class InsertQueue:
             self._note_depth()
             elapsed = 0.0 if self._first_change is None else self._last_change - self._first_change
             mean = self._depth_seconds / elapsed if elapsed > 0 else 0.0
-            return QueueDepth(len(self._records), self._max_depth, mean, self._capacity_documents)
+            return QueueDepth(
+                len(self._records), self._max_depth, mean, self._capacity_documents,
+                self._bytes, self._capacity_bytes,
+            )  # fmt: skip
 
     def _is_full(self, size_bytes: int) -> bool:
         # A record larger than the whole byte bound is let in when the queue is empty.

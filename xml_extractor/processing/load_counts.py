@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from xml_extractor.mapping.records import Key
-from xml_extractor.profiling.percentiles import LatencyHistogram
 from xml_extractor.profiling.summary import DocumentCounts
 from xml_extractor.target.base import BatchResult
 
@@ -20,7 +19,6 @@ class LoadCounts:
     """The figures of one load that come from committed batches.  Thread-safe."""
 
     def __init__(self, tables: Sequence[str]) -> None:
-        self.latency = LatencyHistogram()
         self.rows: Counter[str] = Counter(dict.fromkeys(tables, 0))
         self.loaded_rows: Counter[str] = Counter(dict.fromkeys(tables, 0))
         self.quarantine_reasons: Counter[str] = Counter()
@@ -32,7 +30,6 @@ class LoadCounts:
         self.changed_keys: list[Key] = []  # the first CHANGED_KEYS
         self.batches = 0
         self.extra_attempts = 0  # transactions beyond one a batch: retries and bisection
-        self.insert_seconds = 0.0  # of all insert threads
         self.last_commit: float | None = None  # perf_counter
         self._tables = tuple(tables)
         self._settled = DocumentCounts()
@@ -52,13 +49,9 @@ class LoadCounts:
 
     def add_batch(self, result: BatchResult, committed_at: float) -> None:
         """Count a committed batch; ``committed_at`` is perf_counter time."""
-        # Where all documents were only looked at, nothing was inserted.
-        if result.attempts:
-            self.latency.record(result.seconds)
         with self._lock:
-            self.batches += result.attempts > 0
+            self.batches += result.attempts > 0  # else all documents were only looked at
             self.extra_attempts += max(0, result.attempts - 1)
-            self.insert_seconds += result.seconds
             self.last_commit = max(committed_at, self.last_commit or committed_at)
             self.truncated_values += result.truncated_values
             self.changed += result.changed
@@ -81,6 +74,17 @@ class LoadCounts:
         """Return reasons of documents that this run put into quarantine, and how many it has settled."""
         with self._lock:
             return self.quarantine_reasons.copy(), self._settled.settled
+
+    def names_counted(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return elements that the contract does not know, and reasons for quarantine: name → documents."""
+        with self._lock:
+            return dict(self.unknown_elements), dict(self.quarantine_reasons)
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many documents were loaded, quarantined or skipped, and by how many batches."""
+        with self._lock:
+            settled = self._settled
+            return settled.loaded + settled.quarantined + settled.skipped, self.batches
 
     @property
     def vanished(self) -> int:

@@ -33,6 +33,7 @@ def map_in_blocks(
 ) -> Iterator[list[DocumentRecord]]:
     """Map the documents of a slice, yielding their records in blocks."""
     previous = fetched.chunk.previous
+    worker.clock.begin_documents()
     block: list[DocumentRecord] = []
     block_bytes = 0
     for document in fetched.documents:
@@ -42,6 +43,7 @@ def map_in_blocks(
         if len(block) == BLOCK_DOCUMENTS or block_bytes >= BLOCK_BYTES:
             yield block
             block, block_bytes = [], 0
+            worker.clock.begin_documents()
     if block:
         yield block
 
@@ -69,6 +71,7 @@ def map_document(
         )  # fmt: skip
     finally:
         pulse.end()
+        worker.clock.document_done(document.key)
 
 
 def refused(key: int | str, previous: Previous | None, code: str, message: str) -> DocumentRecord:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 
 from xml_extractor import failpoints
@@ -27,8 +27,9 @@ from xml_extractor.processing.circuit_breaker import CircuitBreaker
 from xml_extractor.processing.database_insert_thread import DatabaseInsertThread
 from xml_extractor.processing.drift_guard import DriftGuard
 from xml_extractor.processing.executor_choice import ExecutorChoice, choose_executor
-from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
+from xml_extractor.processing.insert_queue import BatchLimits, BatchSettings, InsertQueue
 from xml_extractor.processing.load_counts import LoadCounts
+from xml_extractor.processing.load_figures import LoadFigures, committed_batch
 from xml_extractor.processing.look_ahead import LookAhead, documents_to_time, look_ahead
 from xml_extractor.processing.mapping_documents import OUT_OF_MEMORY, is_out_of_memory
 from xml_extractor.processing.memory_budget import fitted_options, memory_limit, processes_fit
@@ -41,16 +42,15 @@ from xml_extractor.processing.thread_workers import ThreadWorkers
 from xml_extractor.processing.throttle import Throttle
 from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
-from xml_extractor.profiling.bottleneck import bottleneck
-from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.profiling.profile import LoadProfile
 from xml_extractor.profiling.progress import Progress
-from xml_extractor.profiling.summary import DocumentCounts, LoadSummary, QueueFigures
+from xml_extractor.profiling.recorder import Recorder
+from xml_extractor.profiling.summary import LoadSummary
 from xml_extractor.settings import ExecutorChoice as ExecutorSetting
 from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import BatchResult, BatchWriter, LoadHandle, Target
 from xml_extractor.target.files import CountingWriter
-from xml_extractor.target.ledger import key_text
 from xml_extractor.target.ranges import FinishedRange
 from xml_extractor.threads import Thread
 
@@ -72,6 +72,7 @@ class ParallelCoordinator:
             (``SourceReader.check``), before the target was prepared.
         load: the prepared target (``Target.prepare``); the caller finishes and closes it.
         keys: instead of all pending keys of the source: these, with what the ledger says of them.
+        recorder: keeps the load's profile; it begins and ends with :meth:`run`.
 
     :meth:`stop` and :meth:`abort` may be called from any thread and from signal handlers; everything else
     belongs to one thread.
@@ -86,6 +87,7 @@ class ParallelCoordinator:
         options: LoadOptions,
         progress: Progress | None = None,
         keys: Iterable[tuple[Key, Previous]] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._target = target
         self._load = load
@@ -110,22 +112,18 @@ class ParallelCoordinator:
             retry_seconds=options.retry_seconds,
         )
         self._memory = memory_limit(options)
-        self._signal: int | None = None
-        self._choice = ExecutorChoice(options.executor.value, "as set")
         most = target.max_insert_threads
         self._insert_threads = options.insert_threads if most is None else min(options.insert_threads, most)
-        self._worker_clocks: Callable[[], list[StageClocks]] = list
-        self._startup_seconds: Callable[[], float] = float
-        self._notes: list[str] = []
-        self._started = 0.0
-        self._pending: PendingKeys | GivenKeys | None = None
-        self._newer_in_quarantine = 0
+        self._recorder = recorder or Recorder()
+        self._figures = LoadFigures(
+            load, options, self._recorder, self._counts, self._throttle, self._queue, self._batch_settings(),
+        )  # fmt: skip
 
     # ---------------------------------------------------------------------------------- control
 
     def stop(self, signal_number: int) -> None:
         """Stop gracefully: dispatch nothing more, commit what is in flight, then end."""
-        self._signal = signal_number
+        self._figures.stopped_by = signal_number
         self._state.stopping.set()
 
     def abort(self) -> None:
@@ -142,14 +140,15 @@ class ParallelCoordinator:
                 :meth:`summary` still tells what that is.
             HaltedError: the drift guard or the circuit breaker ended the load; likewise.
         """
-        self._started = time.perf_counter()
+        self._figures.started = time.perf_counter()
         reader = self._setup.make_reader()
         self._state.on_end(reader.abort)
         self._state.on_end(self._load.abort)
         try:
+            self._recorder.begin(self._figures)
             reader.open()
             options = self._options
-            pending = self._pending = (
+            pending = self._figures.pending = (
                 PendingKeys(
                     reader, self._load, options, self._plan.digest, self._state, self._throttle, self._ranges
                 )
@@ -164,10 +163,12 @@ class ParallelCoordinator:
             self._choose(reader, ahead, total)
             self._fit_memory()
             todo = chain(ahead.chunks, chunks)
-            if self._choice.executor == ExecutorSetting.SERIAL.value or not self._run_in_parallel(todo):
+            if self._figures.choice.executor == ExecutorSetting.SERIAL.value or not self._run_in_parallel(
+                todo
+            ):
                 self._run_serially(reader, todo)
             if self._keys is None:  # else they are counted, as far as they were named
-                self._newer_in_quarantine = self._load.newer_in_quarantine()
+                self._figures.newer_in_quarantine = self._load.newer_in_quarantine()
         except (PipelineStopped, LoaderError):
             # What fails because the pipeline has ended is not the cause of its end.
             if not self._state.ended.is_set():
@@ -178,6 +179,7 @@ class ParallelCoordinator:
         finally:
             reader.close()
             self._progress.finish()
+            self._recorder.end()
         failure = self._state.failure
         if failure is not None and is_out_of_memory(failure):
             raise WorkerError(OUT_OF_MEMORY) from failure
@@ -219,35 +221,49 @@ class ParallelCoordinator:
         if options.executor is not ExecutorSetting.AUTO:
             return
         if options.workers > 1 and not processes_fit(options, self._insert_threads, self._memory):
-            self._choice = ExecutorChoice("thread", "two worker processes do not fit into the memory")
-            self._note(f"executor thread: {self._choice.reason}")
+            self._figures.choice = ExecutorChoice("thread", "two worker processes do not fit into the memory")
+            self._note(f"executor thread: {self._figures.choice.reason}")
             return
         sample = documents_to_time(reader, ahead, self._throttle)
-        assert self._pending is not None
-        estimate = self._pending.pending_estimate(total)
+        assert self._figures.pending is not None
+        estimate = self._figures.pending.pending_estimate(total)
         with Watch(options.worker_timeout, self._state) as watch:
-            self._choice = choose_executor(
+            self._figures.choice = choose_executor(
                 self._setup, sample, estimate, options.workers, options.throttle, self._state, watch
             )
         if ahead.chunks:
-            self._note(f"executor {self._choice.executor}: {self._choice.reason}")
+            self._note(f"executor {self._figures.choice.executor}: {self._figures.choice.reason}")
 
     def _fit_memory(self) -> None:
         """Make queue, batches and workers small enough for the memory that the load may take."""
         options = self._options
-        wanted = ExecutorSetting(self._choice.executor)
+        wanted = ExecutorSetting(self._figures.choice.executor)
         options, executor, steps = fitted_options(options, wanted, self._insert_threads, self._memory)
         for step in steps:
             self._note(step)
         if executor is not wanted:
-            self._choice = ExecutorChoice(executor.value, "worker processes do not fit into the memory")
-        self._options = options
+            self._figures.choice = ExecutorChoice(
+                executor.value, "worker processes do not fit into the memory"
+            )
+        self._options = self._figures.options = options
         self._queue = InsertQueue(self._state, options.queue_size, options.queue_bytes)
+        self._figures.queue, self._figures.settings = self._queue, self._batch_settings()
 
-    def _count(self, result: BatchResult, committed_at: float) -> None:
-        """Count a committed batch; from whichever thread committed it."""
+    def _batch_settings(self) -> BatchSettings:
+        options = self._options
+        limits = BatchLimits(options.batch_size, options.batch_bytes, options.batch_seconds)
+        return BatchSettings(limits, self._insert_threads)
+
+    def _count(self, result: BatchResult, committed_at: float, waited: float) -> None:
+        """Count a committed batch, from whichever thread committed it.
+
+        Args:
+            committed_at: perf_counter time.
+            waited: seconds that the thread waited for the batch.
+        """
         self._ranges.settle(result.settled)
         self._counts.add_batch(result, committed_at)
+        self._recorder.batch(committed_batch(result, waited, self._plan))
         if self._breaker.look(*self._counts.refusals()):
             self._state.stopping.set()  # as after a signal: what is in flight is still committed
 
@@ -261,7 +277,7 @@ class ParallelCoordinator:
 
     def _note(self, text: str) -> None:
         logger.info("%s", text)
-        self._notes.append(text)
+        self._figures.notes.append(text)
 
     # ---------------------------------------------------------------------------------- in parallel
 
@@ -271,23 +287,22 @@ class ParallelCoordinator:
         channel: Channel[Chunk] = Channel(
             state, capacity_items=options.workers, capacity_bytes=options.workers
         )
-        pool_class = ProcessWorkers if self._choice.executor == "process" else ThreadWorkers
+        pool_class = ProcessWorkers if self._figures.choice.executor == "process" else ThreadWorkers
         watch = Watch(options.worker_timeout, state)
         workers = pool_class(
             options.workers, self._setup, channel, self._queue, state, self._note_vanished, watch,
-            self._notes.append,
+            self._figures.notes.append,
         )  # fmt: skip
-        self._worker_clocks = workers.clocks
-        self._startup_seconds = lambda: workers.startup_seconds
-        limits = BatchLimits(options.batch_size, options.batch_bytes, options.batch_seconds)
+        self._figures.pool = workers
         inserters = [
             DatabaseInsertThread(
                 number,
                 lambda index=number: self._open_writer(index),  # type: ignore[misc]
                 self._queue,
-                limits,
+                self._figures.settings,
                 state,
                 self._count,
+                self._recorder.charge,
                 self._ranges.take_finished,
             ).thread
             for number in range(1, self._insert_threads + 1)
@@ -302,7 +317,9 @@ class ParallelCoordinator:
                     dispatcher.start()
                 except (RuntimeError, MemoryError) as error:
                     self._note(f"no threads can be started for a parallel load ({error}): it runs serially")
-                    self._choice = ExecutorChoice(ExecutorSetting.SERIAL.value, "no threads can be started")
+                    self._figures.choice = ExecutorChoice(
+                        ExecutorSetting.SERIAL.value, "no threads can be started"
+                    )
                     channel.close()
                 self._wait([dispatcher, *workers.threads])
                 self._queue.close()
@@ -362,12 +379,13 @@ class ParallelCoordinator:
             self._counts.dispatched,
             self._note_vanished,
             self._count,
+            self._recorder.charge,
             self._ranges.take_finished,
         )
         options, state = self._options, self._state
         with Watch(options.worker_timeout, state) as watch:
             serial = SerialRun(self._setup, reader, chunks, options, state, self._throttle, watch, calls)
-            self._worker_clocks = serial.clocks
+            self._figures.pool = serial
             try:
                 serial.thread.start()
             except RuntimeError:  # the system has no more threads
@@ -383,72 +401,12 @@ class ParallelCoordinator:
     # ---------------------------------------------------------------------------------- figures
 
     def _show_progress(self) -> None:
-        self._progress.update(self._documents(), self._queue.depth().now)
-
-    def _documents(self) -> DocumentCounts:
-        """All documents so far: those that the ledger settled when their keys were read, and the rest."""
-        documents = self._counts.documents()
-        if self._pending is None:
-            return documents
-        known = self._pending.counts
-        settled = known.already_loaded + known.quarantined + known.skipped
-        return documents + DocumentCounts(
-            read=settled,
-            already_loaded=known.already_loaded,
-            quarantined=known.quarantined,
-            skipped=known.skipped,
-        )
+        self._progress.update(self._figures.documents(), self._queue.depth().now)
 
     def summary(self) -> LoadSummary:
-        """Return the figures of the run as it stands: after its end, or after its failure."""
-        counts = self._counts
-        depth = self._queue.depth()
-        clocks = sum(self._worker_clocks(), StageClocks())
-        if not clocks.parse and not clocks.map:
-            clocks = StageClocks()  # nothing was done: to have waited for it says nothing
-        documents = self._documents()
-        done = counts.documents()
-        serial = self._choice.executor == ExecutorSetting.SERIAL.value
-        wall = (counts.last_commit or time.perf_counter()) - self._started
-        held_seconds = self._throttle.held_seconds
-        notes = list(self._notes)
-        if counts.vanished:
-            notes.append(f"{counts.vanished:,} documents left the source while it was being read")
-        return LoadSummary(
-            documents=documents,
-            rows=dict(counts.rows),
-            loaded_rows=dict(counts.loaded_rows),
-            seconds=wall,
-            held_seconds=held_seconds,
-            startup_seconds=self._startup_seconds(),
-            clocks=clocks,
-            insert_ms=counts.latency.milliseconds(),
-            queue=QueueFigures(depth.maximum, round(depth.mean, 1), depth.capacity),
-            bottleneck=bottleneck(
-                clocks,
-                workers=1 if serial else self._options.workers,
-                executor=self._choice.executor,
-                documents=done.read - done.unfinished,
-                throttle=self._options.throttle,
-                held_share=held_seconds / max(wall - self._startup_seconds(), held_seconds, 1e-9),
-            ),
-            load_id=self._load.load_id or None,
-            executor=self._choice.executor,
-            executor_reason=self._choice.reason,
-            workers=1 if serial else self._options.workers,
-            insert_threads=1 if serial else self._insert_threads,
-            insert_path=self._load.insert_path,
-            batches=counts.batches,
-            retries=counts.extra_attempts,
-            truncated_values=counts.truncated_values,
-            unknown_elements=dict(counts.unknown_elements),
-            loaded_under_another_plan=counts.other_plan
-            + (self._pending.counts.other_plan if self._pending else 0),
-            changed=counts.changed,
-            replaced=counts.replaced,
-            changed_keys=list(map(key_text, counts.changed_keys)),
-            quarantine_reasons=dict(counts.quarantine_reasons),
-            newer_in_quarantine=self._newer_in_quarantine,
-            notes=notes,
-            stopped_by_signal=self._signal,
-        )
+        """Return the figures of the run as it stands.  Thread-safe, at any time."""
+        return self._figures.summary()
+
+    def profile(self) -> LoadProfile:
+        """Return the run's profile, as far as it has come.  Thread-safe, at any time."""
+        return self._recorder.profile()

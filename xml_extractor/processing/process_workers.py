@@ -31,6 +31,8 @@ from xml_extractor.processing.worker_link import CannotStart, WorkerLink
 from xml_extractor.processing.worker_process import Failed, Mapped, NotStarted, Ready
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.profiling.document_latency import DocumentLatency
+from xml_extractor.profiling.profile import WorkerProfile
 from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
@@ -79,9 +81,21 @@ class ProcessWorkers:
         self._note = note
         self._count = count
         self._threads_instead: ThreadWorkers | None = None
+        self.document_latency = DocumentLatency()
         health = PoolHealth(count, chunks, note)
         self._feeders = [
-            _Feeder(number, setup, chunks, queue, state, on_vanished, watch, health, self._go_on_with_threads)
+            _Feeder(
+                number,
+                setup,
+                chunks,
+                queue,
+                state,
+                on_vanished,
+                watch,
+                health,
+                self._go_on_with_threads,
+                self.document_latency,
+            )
             for number in range(1, count + 1)
         ]
         self.threads = [feeder.thread for feeder in self._feeders]
@@ -96,10 +110,12 @@ class ProcessWorkers:
             feeder.thread.start()
             self._watch.add(feeder)
 
-    def clocks(self) -> list[StageClocks]:
-        """Return what is on the clock of each worker, over all the processes that it has been."""
+    def profiles(self) -> list[WorkerProfile]:
+        """Return what each worker did, over all the processes that it has been."""
         instead = self._threads_instead
-        return [feeder.clocks() for feeder in self._feeders] + ([] if instead is None else instead.clocks())
+        return [feeder.profile() for feeder in self._feeders] + (
+            [] if instead is None else instead.profiles()
+        )
 
     @property
     def startup_seconds(self) -> float:
@@ -110,11 +126,15 @@ class ProcessWorkers:
         """Return the ids of the processes that are running."""
         return [pid for feeder in self._feeders if (pid := feeder.process_id()) is not None]
 
+    def last_process_ids(self) -> list[int]:
+        """Return the ids of processes that are running, or have ended and are not seen off yet."""
+        return [pid for feeder in self._feeders if (pid := feeder.last_process_id()) is not None]
+
     def _go_on_with_threads(self) -> None:
         """Do with threads what is left; called by the last feeder, in its thread."""
         workers = self._threads_instead = ThreadWorkers(
             self._count, self._setup, self._chunks, self._queue, self._state, self._on_vanished,
-            self._watch, self._note,
+            self._watch, self._note, self.document_latency,
         )  # fmt: skip
         workers.run_to_the_end()
 
@@ -131,6 +151,7 @@ class _Feeder:
         watch: Watch,
         health: PoolHealth,
         go_on_with_threads: Callable[[], None],
+        document_latency: DocumentLatency,
     ) -> None:
         self._name = f"xml-extractor-worker-{number}"
         self._setup = setup
@@ -141,6 +162,7 @@ class _Feeder:
         self._watch = watch
         self._health = health
         self._go_on_with_threads = go_on_with_threads
+        self._document_latency = document_latency
         self._link: WorkerLink | None = None
         self._is_ready = False
         self._not_started: str | None = None  # what the process said of it
@@ -155,11 +177,16 @@ class _Feeder:
         self._started = 0.0
         self._clocks = StageClocks()  # of the process that runs
         self._past_clocks = StageClocks()  # of those that have ended
+        self._documents = 0  # that have come back
         self.thread = Thread(self._run, name=f"{self._name}-feeder")
         state.on_end(self._kill)
 
-    def clocks(self) -> StageClocks:
-        return self._past_clocks + self._clocks
+    def profile(self) -> WorkerProfile:
+        return WorkerProfile(self._name, self._documents, self._past_clocks + self._clocks)
+
+    def last_process_id(self) -> int | None:
+        link = self._link
+        return None if link is None else link.last_process_id
 
     def process_id(self) -> int | None:
         link = self._link
@@ -292,6 +319,9 @@ class _Feeder:
         if message.is_last:
             self._in_flight.popleft()
             self._chunks_done += 1
+        if message.times is not None:
+            self._document_latency.add(message.times)
+        self._documents += len(keys)
         if message.records:
             self._queue.put(message.records)
         self._health.settled((*keys, *message.vanished), len(keys))
@@ -365,6 +395,7 @@ class _Feeder:
     def _refuse(self, chunk: Chunk, code: str, message: str) -> None:
         """Put the one document of a chunk into quarantine."""
         record: DocumentRecord = refused(chunk.keys[0], chunk.previous.get(chunk.keys[0]), code, message)
+        self._documents += 1
         self._queue.put([record])
 
     def _dismiss(self) -> None:

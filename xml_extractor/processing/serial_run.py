@@ -18,7 +18,8 @@ from xml_extractor.processing.thread_watch import WatchedThread
 from xml_extractor.processing.throttle import Throttle
 from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
-from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.profiling.document_latency import DocumentLatency
+from xml_extractor.profiling.profile import InsertClocks, WorkerProfile
 from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import BatchResult, BatchWriter
@@ -33,7 +34,8 @@ class SerialCalls:
     open_writer: Callable[[], BatchWriter]
     on_dispatched: Callable[[int], None]
     on_vanished: Callable[[Collection[Key]], None]
-    on_commit: Callable[[BatchResult, float], None]  # with the time of the commit, perf_counter
+    on_commit: Callable[[BatchResult, float, float], None]  # with the time of the commit, perf_counter, and 0
+    on_bookkeeping: Callable[[InsertClocks], None]  # told what was spent outside of batches
     take_finished: Callable[[], list[FinishedRange]]
 
 
@@ -64,15 +66,22 @@ class SerialRun:
         self._watch = watch
         self._calls = calls
         self._worker = setup.make_worker()
+        self.document_latency = DocumentLatency()
+        self.startup_seconds = 0.0
         self._pulse = ThreadPulse()
         self._batch: list[DocumentRecord] = []
         self._batch_bytes = 0
         self._batch_due = 0.0  # when the batch is old enough to be committed, perf_counter
         self.thread = Thread(self.run, name="xml-extractor-serial")
 
-    def clocks(self) -> list[StageClocks]:
-        """Return what is on the worker's clock."""
-        return [self._worker.clock.clocks()]
+    def profiles(self) -> list[WorkerProfile]:
+        """Return what the one worker did; it is blocked while it inserts."""
+        clock = self._worker.clock
+        return [WorkerProfile(self.thread.name, clock.documents, clock.clocks())]
+
+    def last_process_ids(self) -> list[int]:
+        """There are no worker processes."""
+        return []
 
     def run(self) -> None:
         """Load everything; what goes wrong ends the pipeline."""
@@ -109,6 +118,7 @@ class SerialRun:
                     self._calls.on_vanished(fetched.vanished)
                 for document in fetched.documents:
                     previous = chunk.previous.get(document.key)
+                    self._worker.clock.begin_documents()
                     self._add(map_document(self._worker, document, previous, self._pulse), writer)
                     if self._state.ended.is_set():
                         raise PipelineStopped
@@ -132,8 +142,12 @@ class SerialRun:
             return
         clock = self._worker.clock
         clock.charge_map()
-        self._calls.on_commit(writer.commit_batch(self._batch), time.perf_counter())
-        writer.record_ranges(self._calls.take_finished())
+        self.document_latency.add(clock.take_documents())
+        self._calls.on_commit(writer.commit_batch(self._batch), time.perf_counter(), 0.0)
+        if finished := self._calls.take_finished():
+            started = time.perf_counter()
+            writer.record_ranges(finished)
+            self._calls.on_bookkeeping(InsertClocks(claim=time.perf_counter() - started))
         failpoints.hit("after_acknowledge")
         clock.charge_blocked()
         self._batch, self._batch_bytes = [], 0

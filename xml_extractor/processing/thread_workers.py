@@ -24,7 +24,8 @@ from xml_extractor.processing.pulse import ThreadPulse
 from xml_extractor.processing.thread_watch import WatchedThread
 from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
-from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.profiling.document_latency import DocumentLatency
+from xml_extractor.profiling.profile import WorkerProfile
 from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class ThreadWorkers:
             read; called from worker threads.
         watch: looks at the workers, and ends the run if one of them is stuck.
         note: told what the pool decides by itself, for the operator.
+        document_latency: where the times of single documents go.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class ThreadWorkers:
         on_vanished: Callable[[Collection[Key]], None],
         watch: Watch,
         note: Callable[[str], None],
+        document_latency: DocumentLatency | None = None,
     ) -> None:
         self.startup_seconds = 0.0
+        self.document_latency = document_latency or DocumentLatency()
         self._setup = setup
         self._chunks = chunks
         self._queue = queue
@@ -112,9 +116,16 @@ class ThreadWorkers:
                 thread.join(0.1)
             thread.join(END_SECONDS)
 
-    def clocks(self) -> list[StageClocks]:
-        """Return what is on the clock of each worker."""
-        return [worker.clock.clocks() for worker in self._workers]
+    def profiles(self) -> list[WorkerProfile]:
+        """Return what each worker did."""
+        return [
+            WorkerProfile(f"xml-extractor-thread-{number}", worker.clock.documents, worker.clock.clocks())
+            for number, worker in enumerate(self._workers, start=1)
+        ]
+
+    def last_process_ids(self) -> list[int]:
+        """There are no worker processes."""
+        return []
 
     def _run(self, worker: DocumentWorker) -> None:
         clock = worker.clock
@@ -140,6 +151,7 @@ class ThreadWorkers:
             self._on_vanished(fetched.vanished)
         for block in map_in_blocks(worker, fetched, pulse):
             worker.clock.charge_map(blocked_seconds=self._queue.put(block))
+        self.document_latency.add(worker.clock.take_documents())
 
     def _run_serially(self) -> None:
         """Fetch and map in turn, in the calling thread."""

@@ -81,6 +81,11 @@ class WorkerLink:
         """The process's id while it runs."""
         return self._process.pid if self._process.is_alive() else None
 
+    @property
+    def last_process_id(self) -> int | None:
+        """The process's id, whether it runs or has ended; asks the system nothing."""
+        return self._process.pid
+
     def send(self, chunk: WorkerSetup | Chunk | None) -> bool:
         """Send a chunk, or ``None``: there are no more; false: the process is no more."""
         try:

@@ -23,7 +23,7 @@ from xml_extractor.processing.mapping_documents import is_out_of_memory, map_in_
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.pulse import ProcessPulse
 from xml_extractor.processing.worker_setup import WorkerSetup
-from xml_extractor.profiling.clocks import StageClocks, WorkerClock
+from xml_extractor.profiling.clocks import DocumentTimes, StageClocks, WorkerClock
 from xml_extractor.threads import Thread
 
 
@@ -53,6 +53,7 @@ class Mapped(Message):
     vanished: tuple[Key, ...]
     is_last: bool
     clocks: StageClocks
+    times: DocumentTimes | None  # of the documents since they were last told
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +143,12 @@ class _Worker:
                 pulse.take(slice_.chunk.keys)
             begins = slice_.is_last
             for block in map_in_blocks(worker, slice_, pulse):
-                self._send(clock, Mapped(block, (), False, clock.clocks()))
+                self._send(clock, Mapped(block, (), False, clock.clocks(), None))
             if slice_.is_last:
                 pulse.chunk_done()
             if slice_.is_last or slice_.vanished:
-                self._send(clock, Mapped([], slice_.vanished, slice_.is_last, clock.clocks()))
+                times = clock.take_documents()
+                self._send(clock, Mapped([], slice_.vanished, slice_.is_last, clock.clocks(), times))
 
     def _send(self, clock: WorkerClock, message: Mapped) -> None:
         """Send records; packing counts as mapping, waiting while the pipe is full as blocked."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+SLOWEST: Final = 20
+"""Slow documents that are remembered by their keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +50,37 @@ class StageClocks:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentTimes:
+    """How long documents took to parse and map.  Plain data, as it crosses process borders."""
+
+    microseconds: list[int]  # of each document
+    slow: list[tuple[float, int | str]]  # seconds and key of those that may be among the slowest
+
+
 class WorkerClock:
     """One worker's clock: every moment since it was made is charged to exactly one stage.
 
     Each ``charge_…`` call charges the time since the previous call, so the stages cannot overlap and
-    their sum is the worker's wall clock.  For one thread only.
+    their sum is the worker's wall clock.  What is charged to parsing and mapping between two
+    :meth:`document_done` is the later document's.  For one thread only; others may read.
     """
 
-    __slots__ = ("_blocked", "_idle", "_last", "_map", "_now", "_parse")
+    __slots__ = (
+        "_before", "_blocked", "_done", "_idle", "_last", "_map", "_now", "_parse", "_slow", "_slowest",
+        "documents",
+    )  # fmt: skip
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
         self._last = now()
         self._parse = self._map = self._blocked = self._idle = 0.0
+        self.documents = 0
+        """Documents done since the clock was made."""
+        self._before = 0.0  # parsing and mapping until the last document
+        self._done: list[float] = []  # seconds of each document since they were last taken
+        self._slow: list[tuple[float, int | str]] = []  # those of them that may be among the slowest
+        self._slowest: list[float] = []  # a heap, the fastest of them first
 
     def charge_parse(self) -> None:
         """Charge the time since the last charge to parsing."""
@@ -84,6 +107,32 @@ class WorkerClock:
         self._idle += now - self._last
         self._last = now
 
+    def begin_documents(self) -> None:
+        """What has been charged so far is no part of the next document."""
+        self._before = self._parse + self._map
+
+    def document_done(self, key: int | str) -> None:
+        """Note that a document is done with, and how long it took to parse and map."""
+        worked = self._parse + self._map
+        seconds = worked - self._before
+        self._before = worked
+        self.documents += 1
+        self._done.append(seconds)
+        if len(self._slowest) < SLOWEST:
+            heapq.heappush(self._slowest, seconds)
+        elif seconds > self._slowest[0]:
+            heapq.heapreplace(self._slowest, seconds)
+        else:
+            return
+        self._slow.append((seconds, key))
+
+    def take_documents(self) -> DocumentTimes:
+        """Return the times of the documents done since the last call; to be called every now and then, as
+        they are kept until then."""
+        times = DocumentTimes([int(seconds * 1e6) for seconds in self._done], self._slow)
+        self._done, self._slow = [], []
+        return times
+
     def clocks(self) -> StageClocks:
         """Return what has been charged so far."""
         return StageClocks(self._parse, self._map, self._blocked, self._idle)
@@ -91,5 +140,5 @@ class WorkerClock:
     def take(self) -> StageClocks:
         """Return what has been charged since the last ``take`` and start again from zero."""
         clocks = self.clocks()
-        self._parse = self._map = self._blocked = self._idle = 0.0
+        self._parse = self._map = self._blocked = self._idle = self._before = 0.0
         return clocks

@@ -56,6 +56,12 @@ class MemoryPeak:
         self._finished = threading.Event()
         self._thread = Thread(self._run, name="memory-peak")
         self.peak_bytes = 0
+        self._latest: int | None = None
+
+    def take(self) -> int | None:
+        """Return the latest measurement; None: there has been none since it was last asked for."""
+        latest, self._latest = self._latest, None
+        return latest
 
     def __enter__(self) -> MemoryPeak:
         self._sample()
@@ -78,4 +84,5 @@ class MemoryPeak:
             wait_seconds = self._interval_seconds
 
     def _sample(self) -> None:
-        self.peak_bytes = max(self.peak_bytes, memory_bytes())
+        self._latest = measured = memory_bytes()
+        self.peak_bytes = max(self.peak_bytes, measured)

@@ -20,7 +20,7 @@ class CommittedBatch:
     clocks: InsertClocks  # of this batch; ``wait`` is the wait before it
     documents: int  # settled by it
     rows: Mapping[str, int]  # table → rows committed
-    attempts: int  # transactions begun: 1, unless something was retried or bisected
+    attempts: int  # transactions begun: 1, unless something was retried or bisected, or only looked at (0)
     loaded: int
     quarantined: int
 

@@ -7,9 +7,14 @@ metrics, the self-tuning and the tuning programs read a :class:`LoadProfile` and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
 
+from xml_extractor.errors import UsageError
 from xml_extractor.profiling.clocks import StageClocks
+
+VERSION: Final = 1
+"""Of the profile as JSON.  Another one is not read: its figures may mean something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +125,42 @@ class LoadProfile:
     def clocks(self) -> StageClocks:
         """The sum of all workers' clocks."""
         return sum((worker.clocks for worker in self.workers), StageClocks())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the profile as plain data.  Samples are columns: name → one entry a sample."""
+        data = {"version": VERSION, **asdict(self)}
+        samples = data["samples"]
+        data["samples"] = {name.name: [sample[name.name] for sample in samples] for name in fields(Sample)}
+        return data
+
+    @classmethod
+    def from_json(cls, data: Any) -> LoadProfile:
+        """Read what :meth:`to_json` returned.
+
+        Raises:
+            UsageError: it is no profile, or one of another version; says what is wrong where.
+        """
+        # Only who reads profiles needs it: worker processes do not.
+        from pydantic import TypeAdapter, ValidationError
+
+        if not isinstance(data, dict) or "version" not in data:
+            raise UsageError("this is no profile of a load; one is in the file that `load --summary` writes")
+        if data["version"] != VERSION:
+            raise UsageError(
+                f"the profile has version {data['version']!r}, and this program reads version {VERSION}: "
+                "measure again with it"
+            )
+        rest = {name: value for name, value in data.items() if name != "version"}
+        try:
+            columns = TypeAdapter(dict[str, list[Any]]).validate_python(rest.get("samples"))
+            names = list(columns)
+            rest["samples"] = [
+                dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)
+            ]
+            return TypeAdapter(cls).validate_python(rest)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "samples"
+            raise UsageError(f"the profile of a load cannot be read: {place}: {first['msg']}") from None
+        except ValueError:
+            raise UsageError("the profile of a load cannot be read: its samples differ in length") from None

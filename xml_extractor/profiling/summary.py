@@ -11,6 +11,7 @@ from typing import Any
 
 from xml_extractor.errors import ExitCode, LoaderError
 from xml_extractor.profiling.clocks import StageClocks
+from xml_extractor.profiling.profile import LoadProfile
 
 
 class SumsDifferError(LoaderError):
@@ -98,6 +99,7 @@ class LoadSummary:
     error: str | None = None  # why the run failed; its figures are then those of the part that was done
     error_code: ExitCode | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    profile: LoadProfile | None = None  # complete; None while the load runs, and where it never began
 
     @property
     def documents_per_second(self) -> float:
@@ -156,7 +158,7 @@ class LoadSummary:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the summary as plain data, in the shape that ``--summary`` writes."""
+        """Return the summary as plain data, without the profile, which is a hundred times as large."""
         return {
             "load_id": self.load_id,
             "documents": asdict(self.documents),
@@ -194,8 +196,12 @@ class LoadSummary:
         }
 
     def write(self, path: Path) -> None:
-        """Write the summary as JSON; a reader never sees half a file."""
+        """Write the summary as JSON, the profile under ``profile``; a reader never sees half a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
+        profile = None if self.profile is None else self.profile.to_json()
+        # On one line: indented, its samples would be thousands of lines with one number each.
+        text = text.removesuffix("\n}") + f',\n  "profile": {json.dumps(profile, ensure_ascii=False)}\n}}\n'
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)

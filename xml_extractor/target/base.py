@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from xml_extractor.contract.plan import Plan
@@ -132,6 +133,15 @@ class BatchResult:
     """From the first statement of the batch to the end of its last commit, retries included."""
     attempts: int = 0
     """Transactions begun: 1, unless something was retried or bisected."""
+    claim_seconds: float = 0.0
+    """Of ``seconds``: entering documents into the ledger, deleting what they replace, quarantine.  These four
+    make up ``seconds``."""
+    table_seconds: dict[str, float] = field(default_factory=dict)
+    """Of ``seconds``: writing rows, table → seconds."""
+    commit_seconds: float = 0.0
+    """Of ``seconds``: waiting for commits."""
+    retry_seconds: float = 0.0
+    """Of ``seconds``: attempts that came to nothing, and waiting before the next one."""
     rejected: list[RejectedByTarget] = field(default_factory=list)
     """Documents among ``quarantined`` that it was the target that refused."""
     document_rows: tuple[int, ...] = ()
@@ -284,6 +294,9 @@ class Target(ABC):
     """The most writers that can work at once, or None for no limit."""
     needs_hash: bool = True
     """Whether records must carry the hash of their document."""
+    database: Mapping[str, Any] = MappingProxyType({})
+    """The database for labels: ``system`` (as OpenTelemetry's conventions name it), ``name``, ``server``
+    (host) and ``port``, where there are such."""
 
     @property
     @abstractmethod

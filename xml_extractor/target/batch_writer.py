@@ -89,6 +89,9 @@ class DatabaseBatchWriter(BatchWriter):
                 raise
             raise target_error(self._engine, error, doing="committing a batch") from error
         result.seconds = perf_counter() - started
+        # What is neither writing, nor waiting, is bookkeeping.
+        written = sum(result.table_seconds.values()) + result.commit_seconds + result.retry_seconds
+        result.claim_seconds = max(0.0, result.seconds - written)
         return result
 
     def record_ranges(self, ranges: Sequence[FinishedRange]) -> None:
@@ -126,32 +129,41 @@ class DatabaseBatchWriter(BatchWriter):
         retry = retrying(
             self._engine, self._retry_seconds, self._aborted, doing=f"committing to {self._engine.display}"
         )
+        started = perf_counter()
         try:
-            return retry(self._attempt, records, result)
+            claims = retry(self._attempt, records, result)
         except LoaderError:
             raise
         except Exception as error:
             fault = self._engine.classify(error)
             if fault.kind is not FaultKind.DATA or self._aborted.is_set():
                 raise
+            result.retry_seconds += perf_counter() - started
             return fault
+        result.retry_seconds += claims.began - started
+        _charge(claims, result)
+        return claims
 
     def _attempt(self, records: Sequence[DocumentRecord], result: BatchResult) -> Claims:
         """Run one transaction; whatever it raises, nothing of it stays open on the connection."""
         result.attempts += 1
+        began = perf_counter()
         session = self._connection.session()
         batch = secrets.randbits(63)
         try:
             session.begin()
             failpoints.hit("before_claim", session)
             claims = self._claim(session, batch, records)
+            claims.began = began
             failpoints.hit("after_claim", session)
-            claims.rows = self._write(session, claims.ours)
+            claims.rows = self._write(session, claims)
             self._set_aside(session, [*claims.ours, *claims.kept])
             # From here to the answer nobody knows whether it is in; the ledger will, by this number.
             self._unanswered.add(batch)
             failpoints.hit("before_commit", session)
+            committing = perf_counter()
             session.commit()
+            claims.commit_seconds = perf_counter() - committing
             failpoints.hit("after_commit", session)
         except BaseException as error:
             self._connection.recover(error)
@@ -311,11 +323,11 @@ class DatabaseBatchWriter(BatchWriter):
             else:
                 claims.elsewhere.append((record, state))
 
-    def _write(self, session: Session, records: Sequence[DocumentRecord]) -> tuple[int, ...]:
+    def _write(self, session: Session, claims: Claims) -> tuple[int, ...]:
         """Write the claimed documents' rows, parents' tables first; return the rows per table that the
         database took."""
         rows = [0] * len(self._plan.tables)
-        loaded = [record for record in records if record.state is State.LOADED]
+        loaded = [record for record in claims.ours if record.state is State.LOADED]
         expected: dict[int, int] = {}
         filled: list[tuple[Table, list[Any]]] = []
         for index, table in enumerate(self._plan.tables):
@@ -324,7 +336,10 @@ class DatabaseBatchWriter(BatchWriter):
                 filled.append((table, encoded))
                 expected[index] = sum(record.row_counts[index] for record in loaded)
         inserted = session.write_tables(filled)
-        for (index, count), (table, _), taken in zip(expected.items(), filled, inserted, strict=True):
+        for (index, count), (table, _), (taken, seconds) in zip(
+            expected.items(), filled, inserted, strict=True
+        ):
+            claims.table_seconds[table.name] = seconds
             if taken != count:
                 raise TargetError(
                     f"{self._engine.display} took {taken} of {count} rows for table {table.name} "
@@ -367,6 +382,13 @@ class DatabaseBatchWriter(BatchWriter):
             now,
             record.document_hash or None,
         )
+
+
+def _charge(claims: Claims, result: BatchResult) -> None:
+    """Add where the time of a committed attempt went."""
+    result.commit_seconds += claims.commit_seconds
+    for name, seconds in claims.table_seconds.items():
+        result.table_seconds[name] = result.table_seconds.get(name, 0.0) + seconds
 
 
 _RENEW = (

@@ -23,6 +23,10 @@ class Claims:
     """What the ledger row of each record adds to the content of its range."""
     rows: tuple[int, ...] = ()
     """Rows per table that the database says it took for ``ours``."""
+    began: float = 0.0
+    """When the attempt began, perf_counter time."""
+    table_seconds: dict[str, float] = field(default_factory=dict)
+    commit_seconds: float = 0.0
 
     @property
     def settled(self) -> list[DocumentRecord]:

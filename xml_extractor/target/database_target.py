@@ -32,6 +32,9 @@ class DatabaseTarget(Target):
         self._engine = engine
         self._retry_seconds = retry_seconds
         self.max_insert_threads = engine.max_insert_threads
+        host, port = engine.server
+        labels = {"system": engine.system, "name": engine.database, "server": host, "port": port}
+        self.database = {name: value for name, value in labels.items() if value is not None}
 
     @property
     def engine(self) -> Engine:

@@ -84,9 +84,11 @@ def test_every_document_comes_back_once_with_what_the_ledger_said_of_it(pool: st
     records = run.records()
     assert sorted_keys(records) == list(range(1, 1001))
     assert {record.key: record.previous for record in records if record.previous} == {7: PREVIOUS}
-    clocks = run.pool.clocks()
-    assert len(clocks) == 3
-    assert sum(clock.seconds for clock in clocks) > 0
+    workers = run.pool.profiles()
+    assert len(workers) == 3
+    assert sum(worker.documents for worker in workers) == 1000
+    assert sum(worker.clocks.seconds for worker in workers) > 0
+    assert run.pool.document_latency.histogram().latency().count == 1000
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -24,6 +24,7 @@ from xml_extractor.engines.mssql import connection, ddl, errors, names, path_cho
 from xml_extractor.engines.mssql.connection import ConnectionSettings
 from xml_extractor.engines.mssql.insert_paths import BULKCOPY, INSERT_PATHS, RowWriter
 from xml_extractor.engines.mssql.path_choice import UNSETTLED, PathChoice
+from xml_extractor.engines.mssql.server_url import parse_server
 from xml_extractor.engines.mssql.wires import Wire
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class MssqlEngine(Engine):
     """One SQL Server database.  Imports drivers only to connect."""
 
     name: ClassVar[str] = "mssql"
+    system: ClassVar[str] = "microsoft.sql_server"
     max_insert_threads: ClassVar[int | None] = None
     insert_paths: ClassVar[tuple[str, ...]] = INSERT_PATHS
     rewrites: ClassVar[frozenset[str]] = frozenset({"xml", "real"})
@@ -56,6 +58,16 @@ class MssqlEngine(Engine):
     def database(self) -> str:
         """The database's own name."""
         return self.settings.database
+
+    @property
+    def server(self) -> tuple[str | None, int | None]:
+        """Host and port; no port where an instance is named, as the server's browser service tells it, and
+        neither where a data source names them."""
+        try:
+            named = parse_server(self.settings.server)
+        except ValueError:
+            return None, None
+        return named.host, named.port or (None if named.instance else 1433)
 
     # ---- connecting
 
