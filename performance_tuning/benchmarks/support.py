@@ -13,8 +13,7 @@ import json
 import os
 import re
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
@@ -31,6 +30,7 @@ from rich.table import Table  # noqa: E402
 from rich.text import Text  # noqa: E402
 
 from performance_tuning.measuring.errors import MeasuringError  # noqa: E402
+from performance_tuning.measuring.folders import temporary_folder  # noqa: E402, F401 - for benchmarks
 from performance_tuning.measuring.machine import this_machine, versions  # noqa: E402
 from performance_tuning.measuring.machine_watch import MachineWatch  # noqa: E402, F401 - for benchmarks
 from performance_tuning.measuring.product import (  # noqa: E402
@@ -79,8 +79,16 @@ class Figure:
         return self.bound is None or self.value <= self.bound
 
 
-def report(title: str, figures: Sequence[Figure], json_file: Path | None) -> ExitCode:
+def report(
+    title: str,
+    figures: Sequence[Figure],
+    json_file: Path | None,
+    details: Mapping[str, Any] | None = None,
+) -> ExitCode:
     """Print the figures as a table, write them as JSON if asked, and return the exit status.
+
+    Args:
+        details: goes into the JSON too, under ``details``: what the figures were made from.
 
     Returns:
         ``NEEDS_A_LOOK`` (3) when a bound is missed, else ``OK``.
@@ -110,6 +118,7 @@ def report(title: str, figures: Sequence[Figure], json_file: Path | None) -> Exi
             "machine": machine(),
             "holds": holds,
             "figures": [asdict(figure) | {"holds": figure.holds} for figure in figures],
+            **({} if details is None else {"details": details}),
         }
         json_file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return ExitCode.OK if holds else ExitCode.NEEDS_A_LOOK
@@ -187,14 +196,6 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder of the benchmark's own, removed at the end."""
-    # Files of a process that was just killed may stay locked for a moment on Windows.
-    with tempfile.TemporaryDirectory(prefix="xml_extractor_benchmark_", ignore_cleanup_errors=True) as name:
-        yield Path(name)
 
 
 # ---------------------------------------------------------------------------------------- documents
