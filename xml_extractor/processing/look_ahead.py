@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +17,10 @@ from xml_extractor.source.reader import SourceReader
 LOOK_AHEAD_DOCUMENTS: Final = 2_000
 """Pending documents that are looked for before anything is dispatched."""
 
+LOOK_AHEAD_SECONDS: Final = 3.0
+"""How long they are looked for once there are some: where few are new among millions that are loaded, finding
+so many means reading all keys, and what was found is not to wait for that."""
+
 SAMPLE_BYTES: Final = 8 * 2**20
 """The most that the documents timed for the choice of executor may hold."""
 
@@ -29,15 +34,17 @@ class LookAhead:
 
 
 def look_ahead(chunks: Iterator[Chunk], documents: int = 0) -> LookAhead:
-    """Take the first chunks, of :data:`LOOK_AHEAD_DOCUMENTS` or as many as are asked for, if that is more."""
+    """Take the first chunks, of :data:`LOOK_AHEAD_DOCUMENTS` or as many as are asked for, if that is more;
+    fewer where they cannot be found in :data:`LOOK_AHEAD_SECONDS`."""
     ahead = LookAhead()
     wanted, seen = max(LOOK_AHEAD_DOCUMENTS, documents), 0
+    deadline = time.monotonic() + LOOK_AHEAD_SECONDS
     # A page of keys is read anyway before the first chunk comes out; what else is pending of it costs
     # nothing more.
     for chunk in chunks:
         ahead.chunks.append(chunk)
         seen += len(chunk.keys)
-        if seen >= wanted:
+        if seen >= wanted or time.monotonic() >= deadline:
             return ahead
     ahead.is_all = True
     return ahead

@@ -150,7 +150,14 @@ class ParallelCoordinator:
             options = self._options
             pending = self._figures.pending = (
                 PendingKeys(
-                    reader, self._load, options, self._plan.digest, self._state, self._throttle, self._ranges
+                    reader,
+                    self._load,
+                    options,
+                    self._plan.digest,
+                    self._state,
+                    self._throttle,
+                    self._ranges,
+                    self._show_progress,
                 )
                 if self._keys is None
                 else GivenKeys(self._keys, self._state, self._throttle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from xml_extractor.mapping.records import Key, Previous, Renewal, State
@@ -40,13 +40,17 @@ class PendingKeys:
 
     Args:
         tracker: told of each page before its first document is dispatched.
+        on_page: called when a page of keys has been counted: a source in which all is loaded already yields
+            nothing, and whoever looks on is to see that the load lives.
     """
 
     def __init__(
         self, reader: SourceReader, load: LoadHandle, options: LoadOptions, plan_digest: str,
         state: PipelineState, throttle: Throttle, tracker: RangeTracker,
+        on_page: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.counts = KeyCounts()
+        self._on_page = on_page
         self._reader = reader
         self._load = load
         self._options = options
@@ -156,6 +160,7 @@ class PendingKeys:
             return
         counts.read += looked_at
         self._count_known(known)
+        self._on_page()
         if number is not None and self._load.keeps_ranges:
             self._tracker.begin(number, after, page[looked_at - 1], pending, known)
         for start in range(0, len(pending), self._throttle.chunk_documents):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xml_extractor.mapping.records import Key, State
+from xml_extractor.processing.chunks import Chunk
+from xml_extractor.processing.look_ahead import look_ahead
 from xml_extractor.processing.pending_keys import PendingKeys
 from xml_extractor.processing.pipeline_state import PipelineState
 from xml_extractor.processing.ranges import RangeTracker
@@ -217,3 +219,26 @@ def test_the_estimate_of_what_is_pending_leaves_out_what_is_passed_over() -> Non
     )  # fmt: skip
     next(iter(found))
     assert found.pending_estimate(found.total()) == half
+
+
+def test_every_page_of_keys_is_shown_also_where_nothing_of_it_is_pending() -> None:
+    state = PipelineState()
+    shown: list[int] = []
+    found = PendingKeys(
+        Reader(ORDER, 3),  # type: ignore[arg-type]
+        Load(dict.fromkeys(ORDER, State.LOADED)), LoadOptions(), DIGEST, state,
+        Throttle(None, state.stopping.wait), RangeTracker(),
+        lambda: shown.append(found.counts.already_loaded),
+    )  # fmt: skip
+    assert list(found) == []
+    assert shown == [*range(3, len(ORDER), 3), len(ORDER)]
+
+
+def test_what_is_found_slowly_does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(step=2)
+    monkeypatch.setattr("xml_extractor.processing.look_ahead.time.monotonic", lambda: next(clock))
+    chunks = (Chunk(number, (number,), {}) for number in range(1000))
+    ahead = look_ahead(chunks)
+    assert [chunk.number for chunk in ahead.chunks] == [0, 1]
+    assert not ahead.is_all
+    assert next(chunks).number == 2
