@@ -17,6 +17,7 @@ from typing import Final
 from sqlalchemy.engine import make_url
 
 from performance_tuning.measuring.errors import MeasuringError, TargetNotEmptyError
+from performance_tuning.measuring.interrupting import signals_held
 from performance_tuning.measuring.servers import (
     Databases,
     MayNotCreateError,
@@ -103,9 +104,9 @@ def open_targets(
     if url is None:
         return _made(SqliteFolder(folder), Way.NEW_FILE, plan, schema)
     options = EngineOptions(schema=schema)
-    if in_place:
-        return _given(url, plan, options, float, (), named_by)
     databases = databases_beside(url, named_by)
+    if in_place:
+        return _given(url, plan, options, databases, (), named_by)
     way = Way.NEW_FILE if isinstance(databases, SqliteFolder) else Way.NEW_DATABASE
     made = _made(databases, way, plan, schema)
     try:
@@ -116,7 +117,7 @@ def open_targets(
             f"the login of {named_by} may not create databases, so each run uses {hide_password(url)} "
             "itself: its tables are created before a run and dropped after it"
         )
-        return _given(url, plan, options, databases.server_cpu_seconds, (*made.notes, note), named_by)
+        return _given(url, plan, options, databases, (*made.notes, note), named_by)
 
 
 @contextmanager
@@ -160,12 +161,11 @@ def _create_schemas(url: str, plan: Plan, schema: str | None) -> None:
 
 
 def _given(
-    url: str, plan: Plan, options: EngineOptions, server_cpu_seconds: Callable[[], float],
-    notes: Sequence[str], named_by: str,
-) -> FreshTargets:  # fmt: skip
+    url: str, plan: Plan, options: EngineOptions, databases: Databases, notes: Sequence[str], named_by: str
+) -> FreshTargets:
     given = _GivenDatabase(url, plan, options, named_by)
-    given.check_empty()
-    return FreshTargets(Way.IN_PLACE, given.engine_name, given.fresh, server_cpu_seconds, notes)
+    with given.fresh():
+        return FreshTargets(Way.IN_PLACE, databases.name, given.fresh, databases.server_cpu_seconds, notes)
 
 
 class _GivenDatabase:
@@ -177,10 +177,8 @@ class _GivenDatabase:
         self._specs = [*table_specs(plan), *bookkeeping.bookkeeping_specs()]
         self._named_by = named_by
         parsed = make_url(url)
-        self.engine_name = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(
-            parsed.get_backend_name(), "SQL Server"
-        )
-        self._file = Path(parsed.database or "") if self.engine_name == "SQLite" else None
+        is_file = parsed.get_backend_name() == "sqlite"
+        self._file = Path(parsed.database or "") if is_file else None
 
     def check_empty(self) -> None:
         """Refuse a database with any table that a load would fill, or that belongs to a loader.
@@ -204,7 +202,7 @@ class _GivenDatabase:
         """Create the tables, and drop them at the end."""
         self.check_empty()
         made_file = self._file is not None and not self._file.exists()
-        with self._session(write=True) as session:
+        with signals_held(), self._session(write=True) as session:
             session.begin()
             # No "if not exists": what somebody else creates at this moment is not ours to drop.
             for statement in self._engine.create_statements(self._specs):
@@ -218,7 +216,7 @@ class _GivenDatabase:
                 remove_sqlite_files(self._file)
 
     def _drop(self, specs: Sequence[TableSpec]) -> None:
-        with self._session(write=True) as session:
+        with signals_held(), self._session(write=True) as session:
             loads = session.query(f"SELECT load_id FROM {session.table(bookkeeping.RUNS)}")
             if len(loads) > 1:
                 raise MeasuringError(

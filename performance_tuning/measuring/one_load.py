@@ -19,6 +19,7 @@ from performance_tuning.measuring.product import (
     run_to_end,
 )
 from xml_extractor.errors import ExitCode
+from xml_extractor.profiling.profile import InsertClocks, LoadProfile
 
 SUMMARY: Final = "summary.json"
 
@@ -40,13 +41,12 @@ class LoadFigures:
     insert_ms: Mapping[str, float]  # p50, p95, p99, max of a batch, and count
     worker_shares: Mapping[str, float]  # parse, map, blocked, idle; their sum is 1
     insert_shares: Mapping[str, float]
-    """wait, claim, tables, commit, retry of the insert threads' time; their sum is 1.  Empty where the
-    summary holds no profile."""
+    """wait, claim, tables, commit, retry of the insert threads' time; their sum is 1."""
     queue_mean_documents: float
     queue_max_documents: int
     queue_capacity: int
-    queue_mean_bytes: float | None  # over the profile's samples
-    queue_max_bytes: int | None
+    queue_mean_bytes: float  # over the profile's samples
+    queue_max_bytes: int
     cpu_seconds: float  # of the load's processes
     server_cpu_seconds: float  # of the database server, where it runs on this machine
     peak_memory_bytes: int
@@ -59,8 +59,9 @@ class LoadFigures:
     bottleneck: str
     others_share: float
     """Share of the whole machine that other programs took meanwhile."""
-    profile: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
-    """As the summary has it; :class:`LoadProfile` reads it."""
+    profile: LoadProfile = field(compare=False, repr=False)
+    summary: Mapping[str, Any] = field(compare=False, repr=False)
+    """All that the load wrote by ``--summary``, but for the profile."""
 
     @property
     def documents_per_second(self) -> float:
@@ -144,9 +145,9 @@ def run_load(
 
 def figures_of(summary: Mapping[str, Any], machine: MachineWatch, exit_code: int) -> LoadFigures:
     """Return the figures of a load that ended well, by its summary."""
-    counts, queue, profile = summary["documents"], summary["queue"], summary.get("profile")
-    samples = [] if profile is None else profile.get("samples", [])
-    depths = [sample["queue_bytes"] for sample in samples]
+    counts, queue = summary["documents"], summary["queue"]
+    profile = LoadProfile.from_json(summary["profile"])
+    depths = [sample.queue_bytes for sample in profile.samples]
     return LoadFigures(
         documents=counts["loaded"] + counts["quarantined"] + counts["skipped"],
         loaded=counts["loaded"],
@@ -157,12 +158,12 @@ def figures_of(summary: Mapping[str, Any], machine: MachineWatch, exit_code: int
         whole_seconds=machine.wall,
         insert_ms=dict(summary["insert_ms"]),
         worker_shares=dict(summary["worker_time"]),
-        insert_shares=_insert_shares(profile),
+        insert_shares=_insert_shares(profile.inserting),
         queue_mean_documents=queue["mean_depth"],
         queue_max_documents=queue["max_depth"],
         queue_capacity=queue["capacity"],
-        queue_mean_bytes=sum(depths) / len(depths) if depths else None,
-        queue_max_bytes=max(depths, default=None),
+        queue_mean_bytes=sum(depths) / len(depths) if depths else 0.0,
+        queue_max_bytes=max(depths, default=0),
         cpu_seconds=machine.cpu - machine.server_cpu,
         server_cpu_seconds=machine.server_cpu,
         peak_memory_bytes=summary["peak_memory_bytes"] or 0,
@@ -175,16 +176,17 @@ def figures_of(summary: Mapping[str, Any], machine: MachineWatch, exit_code: int
         bottleneck=summary["bottleneck"],
         others_share=machine.others_share,
         profile=profile,
+        summary={name: value for name, value in summary.items() if name != "profile"},
     )
 
 
-def _insert_shares(profile: Mapping[str, Any] | None) -> dict[str, float]:
-    if profile is None:
-        return {}
-    clocks = profile["inserting"]
+def _insert_shares(clocks: InsertClocks) -> dict[str, float]:
     seconds = {
-        name: sum(clocks[name].values()) if name == "tables" else float(clocks[name])
-        for name in ("wait", "claim", "tables", "commit", "retry")
+        "wait": clocks.wait,
+        "claim": clocks.claim,
+        "tables": sum(clocks.tables.values()),
+        "commit": clocks.commit,
+        "retry": clocks.retry,
     }
     total = sum(seconds.values())
     return {name: value / total if total > 0 else 0.0 for name, value in seconds.items()}

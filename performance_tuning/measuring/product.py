@@ -6,22 +6,20 @@ URLs go by environment variables, because a command line can be read by every us
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import psutil
 
+from performance_tuning.measuring.interrupting import signals_held
 from performance_tuning.measuring.machine import CHECKOUT
-from xml_extractor.operations.signals import stopping_signals
 from xml_extractor.settings import ENVIRONMENT_PREFIX, variable
 
 PROGRAM: Final = CHECKOUT / "production_processor.py"
@@ -83,30 +81,36 @@ def run_to_end(
         folder: to run in; ``None`` = the working directory.
     """
     output = _Tail()
-    program = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=product_environment() | dict(variables),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
-    reader = threading.Thread(target=output.read, args=(program.stdout,), name="program-output", daemon=True)
+    program: subprocess.Popen[str] | None = None
+    reader: threading.Thread | None = None
     status: int | None = None
     try:
-        reader.start()
+        with signals_held():  # between its start and our knowing of it nobody would end it
+            program = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=product_environment() | dict(variables),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+            reader = threading.Thread(
+                target=output.read, args=(program.stdout,), name="program-output", daemon=True
+            )
+            reader.start()
         with suppress(subprocess.TimeoutExpired):
             status = program.wait(bound_seconds)
     finally:
-        if status is None:
+        if program is not None and status is None:
             end_family(program)
-        # What it started may hold the pipe open for a moment longer.
-        reader.join(_END_SECONDS)
-        if program.stdout is not None and not reader.is_alive():
-            program.stdout.close()
+        if program is not None and reader is not None:
+            # What it started may hold the pipe open for a moment longer.
+            reader.join(_END_SECONDS)
+            if program.stdout is not None and not reader.is_alive():
+                program.stdout.close()
     return Ended(status, output.text)
 
 
@@ -139,37 +143,6 @@ class _Tail:
     def read(self, stream: Any) -> None:
         for line in stream:
             self.text = (self.text + line)[-_LAST_CHARACTERS:]
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal asked this program to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Make Ctrl-C and termination raise :class:`Interrupted`, once: what then is put away is not disturbed
-    by a second one, and says so.  In the main thread only; elsewhere it does nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    seen: list[int] = []
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        seen.append(number)
-        if len(seen) == 1:
-            raise Interrupted(number)
-        os.write(2, b"removing what this run made; a moment\n")
-
-    previous = {number: signal.signal(number, handle) for number in stopping_signals()}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def python_program(*words: str) -> list[str]:

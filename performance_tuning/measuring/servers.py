@@ -18,6 +18,7 @@ import psutil
 from sqlalchemy.engine import make_url
 
 from performance_tuning.measuring.errors import MeasuringError
+from performance_tuning.measuring.interrupting import signals_held
 from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import Session
 
@@ -115,7 +116,7 @@ class PostgresqlServer:
         """A new database's URL; the database is dropped at the end."""
         name = new_name()
         # Made as the named one is: how texts are compared decides what keys and indexes cost.
-        with self._administrator() as connection:
+        with signals_held(), self._administrator() as connection:
             row = connection.execute(
                 "SELECT quote_literal(pg_encoding_to_char(encoding)), quote_literal(datcollate), "
                 "quote_literal(datctype), datlocprovider::text FROM pg_database "
@@ -128,7 +129,7 @@ class PostgresqlServer:
         try:
             yield self._url.set(database=name).render_as_string(hide_password=False)
         finally:
-            with self._administrator() as connection:
+            with signals_held(), self._administrator() as connection:
                 _drop(
                     lambda: self._execute(connection, f'DROP DATABASE "{name}" WITH (FORCE)'), name, self.name
                 )
@@ -193,7 +194,7 @@ class MssqlServer:
     def database(self) -> Iterator[str]:
         """A new database's URL; the database is dropped at the end."""
         name = new_name()
-        with self._administrator() as session:
+        with signals_held(), self._administrator() as session:
             try:
                 session.execute(f"CREATE DATABASE {name}")
             except Exception as error:  # noqa: BLE001 - whatever the driver raises, the engine knows it
@@ -201,7 +202,7 @@ class MssqlServer:
         try:
             yield self._url.set(database=name).render_as_string(hide_password=False)
         finally:
-            with self._administrator() as session:
+            with signals_held(), self._administrator() as session:
                 _drop(lambda: session.execute(f"DROP DATABASE {name}"), name, self.name)
 
     def server_cpu_seconds(self) -> float:
