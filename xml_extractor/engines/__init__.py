@@ -7,6 +7,7 @@ more than the driver that it uses.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -128,6 +129,18 @@ def takes_password(url: str) -> bool:
     except UsageError:
         return False  # whoever opens it says what is wrong
     return settings.user is not None and settings.password is None
+
+
+def loaded_drivers() -> dict[str, str]:
+    """Return names and versions of the database drivers that this process has in use; it loads none."""
+    found = {
+        package: str(sys.modules[module].__version__)
+        for module, package in (("psycopg", "psycopg"), ("pyodbc", "pyodbc"), ("mssql_python", "mssql-python"))
+        if hasattr(sys.modules.get(module), "__version__")
+    }
+    if "sqlite3" in sys.modules:
+        found["SQLite"] = sys.modules["sqlite3"].sqlite_version
+    return found
 
 
 def _sqlite(url: URL, options: EngineOptions) -> Engine:

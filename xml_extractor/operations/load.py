@@ -30,6 +30,7 @@ from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import LoadHandle, RunState
 from xml_extractor.target.hash_salt import SALT_FINGERPRINT
 from xml_extractor.threads import Thread
+from xml_extractor.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -326,8 +327,9 @@ def _not_begun(
     rows = {table.name: 0 for table in tables}
     message, code = _error(error)
     return LoadSummary(
-        DocumentCounts(), rows, dict(rows), 0.0, error=message, error_code=code, settings=dict(settings)
-    )
+        DocumentCounts(), rows, dict(rows), 0.0,
+        error=message, error_code=code, settings=dict(settings), versions=versions(),
+    )  # fmt: skip
 
 
 def _error(error: BaseException) -> tuple[str, ExitCode]:
@@ -340,6 +342,7 @@ def _error(error: BaseException) -> tuple[str, ExitCode]:
 def _completed(summary: LoadSummary, memory: MemoryPeak, settings: Mapping[str, Any]) -> LoadSummary:
     summary.peak_memory_bytes = memory.peak_bytes
     summary.settings = dict(settings)
+    summary.versions = versions()
     return summary
 
 

@@ -99,6 +99,7 @@ class LoadSummary:
     error: str | None = None  # why the run failed; its figures are then those of the part that was done
     error_code: ExitCode | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)  # of the product, Python, libraries and drivers
     profile: LoadProfile | None = None  # complete; None while the load runs, and where it never began
 
     @property
@@ -193,6 +194,7 @@ class LoadSummary:
             "error": self.error,
             "exit_code": int(self.exit_code),
             "settings": dict(self.settings),
+            "versions": dict(self.versions),
         }
 
     def write(self, path: Path) -> None:
