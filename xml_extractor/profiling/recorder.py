@@ -152,7 +152,11 @@ class Recorder:
     # ---------------------------------------------------------------------------------- figures
 
     def profile(self) -> LoadProfile:
-        """Return all figures so far; complete once the load has ended."""
+        """Return all figures so far; complete once the load has ended.
+
+        Until then the last sample is of this very moment, without memory and latencies: in a long load the
+        others are minutes apart.
+        """
         pipeline = self._pipeline
         with self._sampling:
             samples = self._series.samples()
@@ -164,6 +168,8 @@ class Recorder:
         documents = DocumentLatency() if pipeline is None else pipeline.document_latency()
         document_histogram = documents.histogram()
         standing = Standing() if pipeline is None else pipeline.standing()
+        if pipeline is not None and not self.has_ended:
+            samples += (self._moment(pipeline, standing, cpu_seconds, None),)
         return LoadProfile(
             started_at=self._started_at.isoformat(timespec="milliseconds"),
             seconds=self._elapsed(),
@@ -212,18 +218,23 @@ class Recorder:
             standing = pipeline.standing()
             with self._lock:
                 latencies, self._interval_latencies = self._interval_latencies, SampleSeries.latencies()
-            sample = Sample(
-                seconds=self._elapsed(),
-                documents=standing.documents,
-                batches=standing.batches,
-                queue_documents=standing.queue_documents,
-                queue_bytes=standing.queue_bytes,
-                memory_bytes=self._memory(),
-                cpu_seconds=cpu.seconds(),
-                insert=Latency(),
-                clocks=sum((worker.clocks for worker in pipeline.workers()), StageClocks()),
-                batch_size=standing.batch_size,
-                insert_threads=standing.insert_threads,
-            )
+            sample = self._moment(pipeline, standing, cpu.seconds(), self._memory())
             self._series.add(sample, latencies)
             self._cpu_seconds = sample.cpu_seconds
+
+    def _moment(
+        self, pipeline: Pipeline, standing: Standing, cpu_seconds: float, memory_bytes: int | None
+    ) -> Sample:
+        return Sample(
+            seconds=self._elapsed(),
+            documents=standing.documents,
+            batches=standing.batches,
+            queue_documents=standing.queue_documents,
+            queue_bytes=standing.queue_bytes,
+            memory_bytes=memory_bytes,
+            cpu_seconds=cpu_seconds,
+            insert=Latency(),
+            clocks=sum((worker.clocks for worker in pipeline.workers()), StageClocks()),
+            batch_size=standing.batch_size,
+            insert_threads=standing.insert_threads,
+        )
