@@ -163,7 +163,12 @@ def _load(
         summary = _completed(summary, memory, shown)
         stopped = summary.stopped_by_signal is not None
         state = RunState.STOPPED if stopped else RunState.FINISHED
-        running.record_end(_end_state(state, handle, keys), summary)
+        try:
+            running.record_end(_end_state(state, handle, keys), summary)
+        except BaseException as error:
+            summary.error, summary.error_code = _error(error)
+            watching.end(summary)
+            raise
         return summary
     finally:
         handle.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
@@ -28,6 +29,8 @@ class DatabaseInsertThread:
             its commit, and the seconds that it was waited for.
         on_bookkeeping: told what was spent outside of batches.
         take_finished: returns the ranges of keys that have been finished since it was last asked.
+        on_refused: for a thread that the load can do without: told, in this thread, if the target does not
+            let it in; it then ends without having taken a batch, and the pipeline goes on.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class DatabaseInsertThread:
         on_commit: Callable[[BatchResult, float, float], None],
         on_bookkeeping: Callable[[InsertClocks], None],
         take_finished: Callable[[], Sequence[FinishedRange]],
+        on_refused: Callable[[Exception], None] | None = None,
     ) -> None:
         self._open_writer = open_writer
         self._queue = queue
@@ -48,16 +52,28 @@ class DatabaseInsertThread:
         self._on_commit = on_commit
         self._on_bookkeeping = on_bookkeeping
         self._take_finished = take_finished
+        self._on_refused = on_refused
+        self._leaving = threading.Event()
+        self.at_work = threading.Event()
+        """Set once it takes batches."""
         self._writer: BatchWriter | None = None
         self.thread = Thread(self._run, name=f"xml-extractor-insert-{number}")
         state.on_end(self._abort)
 
+    def leave(self) -> None:
+        """End after the batch in hand; one that is still filling is committed as it is."""
+        self._leaving.set()
+        self._queue.wake()
+
     def _run(self) -> None:
         try:
             self._writer = writer = self._open_writer()
+            if not self._is_let_in(writer):
+                return
+            self.at_work.set()
             while True:
                 waiting = perf_counter()
-                batch = self._queue.take_batch(self._settings.limits)
+                batch = self._queue.take_batch(self._settings.limits, self._leaving)
                 waited = perf_counter() - waiting
                 if batch is None:
                     self._on_bookkeeping(InsertClocks(wait=waited))
@@ -77,6 +93,22 @@ class DatabaseInsertThread:
         finally:
             if self._writer is not None:
                 self._writer.close()
+            self._state.off_end(self._abort)
+
+    def _is_let_in(self, writer: BatchWriter) -> bool:
+        """Connect at once, where being refused is no failure; others do so at their first batch, with retries."""
+        if self._on_refused is None:
+            return True
+        try:
+            if self._state.ended.is_set():  # nobody may have met the writer to abort it
+                raise PipelineStopped
+            writer.connect()
+        except PipelineStopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the load goes on without this thread
+            self._on_refused(error)
+            return False
+        return True
 
     def _abort(self) -> None:
         writer = self._writer

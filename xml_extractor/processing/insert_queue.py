@@ -65,7 +65,7 @@ class InsertQueue:
         self._depth_seconds = 0.0  # integral of the depth over time
         self._first_change: float | None = None
         self._last_change = 0.0
-        state.on_end(self._wake_all)
+        state.on_end(self.wake)
 
     def put(self, records: Iterable[DocumentRecord]) -> float:
         """Add records in order, waiting whenever the queue is full; return the seconds spent waiting.
@@ -93,8 +93,14 @@ class InsertQueue:
             self._not_empty.notify()
         return waited
 
-    def take_batch(self, limits: BatchLimits) -> list[DocumentRecord] | None:
+    def take_batch(
+        self, limits: BatchLimits, leaving: threading.Event | None = None
+    ) -> list[DocumentRecord] | None:
         """Take the next batch, waiting for it to fill; ``None`` once the queue is closed and empty.
+
+        Args:
+            leaving: once it is set (and :meth:`wake` called) nothing more is taken: what has been taken is the
+                batch, if only a part of one, or there is none.
 
         Raises:
             PipelineStopped: the pipeline has ended; records taken so far are dropped, their documents
@@ -107,6 +113,10 @@ class InsertQueue:
             while True:
                 if self._state.ended.is_set():
                     raise PipelineStopped
+                if leaving is not None and leaving.is_set():
+                    # Who leaves may be the one that was told of records that have come.
+                    self._not_empty.notify()
+                    return batch or None
                 took = False
                 while self._records and len(batch) < limits.documents:
                     size_bytes = self._records[0].size_bytes
@@ -134,6 +144,18 @@ class InsertQueue:
         with self._not_empty:
             self._closed = True
             self._not_empty.notify_all()
+
+    def wake(self) -> None:
+        """Have everybody who waits look again at what they wait for."""
+        with self._not_empty:
+            self._not_empty.notify_all()
+            self._not_full.notify_all()
+
+    def make_room(self, capacity_documents: int) -> None:
+        """Let at least so many documents wait; the bound in bytes stays."""
+        with self._not_full:
+            self._capacity_documents = max(self._capacity_documents, capacity_documents)
+            self._not_full.notify_all()
 
     def depth(self) -> QueueDepth:
         """Return how full the queue is and was."""
@@ -164,8 +186,3 @@ class InsertQueue:
         else:
             self._depth_seconds += len(self._records) * (now - self._last_change)
         self._last_change = now
-
-    def _wake_all(self) -> None:
-        with self._not_empty:
-            self._not_empty.notify_all()
-            self._not_full.notify_all()

@@ -8,12 +8,12 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.processing.executor_choice import ExecutorChoice
+from xml_extractor.processing.executor_choice import ExecutorChoice, available_cores
 from xml_extractor.processing.insert_queue import BatchSettings, InsertQueue
 from xml_extractor.processing.load_counts import LoadCounts
 from xml_extractor.processing.pending_keys import GivenKeys, PendingKeys
 from xml_extractor.processing.throttle import Throttle
-from xml_extractor.profiling.bottleneck import bottleneck
+from xml_extractor.profiling.bottleneck import Evidence, bottleneck
 from xml_extractor.profiling.clocks import StageClocks
 from xml_extractor.profiling.document_latency import DocumentLatency
 from xml_extractor.profiling.observer import CommittedBatch
@@ -48,6 +48,7 @@ class LoadFigures:
 
     Args:
         counts: what came of the documents.
+        most_insert_threads: that the target can use; None = no limit.
         queue: may be replaced until the stages are started.
         settings: what is in force of batches and insert threads; likewise.
     """
@@ -59,16 +60,18 @@ class LoadFigures:
         recorder: Recorder,
         counts: LoadCounts,
         throttle: Throttle,
+        most_insert_threads: int | None,
         queue: InsertQueue,
         settings: BatchSettings,
     ) -> None:
         self.options = options  # as they are in force
         self.queue = queue
         self.settings = settings
+        self.most_insert_threads = most_insert_threads
         self.choice = ExecutorChoice(options.executor.value, "as set")
         self.pending: PendingKeys | GivenKeys | None = None
         self.pool: WorkerPool | None = None
-        self.started = 0.0
+        self.started = 0.0  # perf_counter; 0 = not yet
         self.newer_in_quarantine = 0
         self.stopped_by: int | None = None  # the signal
         self.notes: list[str] = []
@@ -133,7 +136,7 @@ class LoadFigures:
         done = counts.documents()
         serial = self._is_serial
         startup_seconds = 0.0 if self.pool is None else self.pool.startup_seconds
-        wall = (counts.last_commit or time.perf_counter()) - self.started
+        wall = (counts.last_commit or time.perf_counter()) - self.started if self.started else 0.0
         held_seconds = self._throttle.held_seconds
         unknown_elements, quarantine_reasons = counts.names_counted()
         notes = list(self.notes)
@@ -150,12 +153,22 @@ class LoadFigures:
             insert_ms=self._recorder.insert_latency.milliseconds(),
             queue=QueueFigures(depth.maximum, round(depth.mean, 1), depth.capacity),
             bottleneck=bottleneck(
-                clocks,
-                workers=1 if serial else self.options.workers,
-                executor=self.choice.executor,
-                documents=done.read - done.unfinished,
-                throttle=self.options.throttle,
-                held_share=held_seconds / max(wall - startup_seconds, held_seconds, 1e-9),
+                Evidence(
+                    clocks,
+                    workers=1 if serial else self.options.workers,
+                    executor=self.choice.executor,
+                    documents=done.read - done.unfinished,
+                    seconds=wall,
+                    startup_seconds=startup_seconds,
+                    throttle=self.options.throttle,
+                    held_share=held_seconds / max(wall - startup_seconds, held_seconds, 1e-9),
+                    inserting=self._recorder.inserting(),
+                    insert_threads=1 if serial else self.settings.insert_threads,
+                    most_insert_threads=self.most_insert_threads,
+                    batch_size=self.settings.limits.documents,
+                    batches=counts.batches,
+                    cores=available_cores(),
+                )
             ),
             load_id=self._load.load_id or None,
             executor=self.choice.executor,

@@ -116,7 +116,8 @@ class ParallelCoordinator:
         self._insert_threads = options.insert_threads if most is None else min(options.insert_threads, most)
         self._recorder = recorder or Recorder()
         self._figures = LoadFigures(
-            load, options, self._recorder, self._counts, self._throttle, self._queue, self._batch_settings(),
+            load, options, self._recorder, self._counts, self._throttle, most, self._queue,
+            self._batch_settings(),
         )  # fmt: skip
 
     # ---------------------------------------------------------------------------------- control

@@ -113,9 +113,10 @@ class ProcessWorkers:
     def profiles(self) -> list[WorkerProfile]:
         """Return what each worker did, over all the processes that it has been."""
         instead = self._threads_instead
-        return [feeder.profile() for feeder in self._feeders] + (
-            [] if instead is None else instead.profiles()
-        )
+        threads = [] if instead is None else instead.profiles()
+        return [feeder.profile() for feeder in self._feeders] + [
+            replace(thread, name=f"{thread.name} (thread)") for thread in threads
+        ]
 
     @property
     def startup_seconds(self) -> float:

@@ -11,6 +11,7 @@ from xml_extractor import failpoints
 from xml_extractor.mapping.records import DocumentRecord, Key
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.document_fetcher import Slices
+from xml_extractor.processing.insert_queue import BatchSettings
 from xml_extractor.processing.mapping_documents import map_document
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.pulse import ThreadPulse
@@ -20,7 +21,6 @@ from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.document_latency import DocumentLatency
 from xml_extractor.profiling.profile import InsertClocks, WorkerProfile
-from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import BatchResult, BatchWriter
 from xml_extractor.target.ranges import FinishedRange
@@ -45,6 +45,7 @@ class SerialRun:
     Args:
         reader: open; reads the documents, between the pages of keys that ``chunks`` reads with it.
         chunks: pending keys.
+        settings: when a batch closes; read for each document.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class SerialRun:
         setup: WorkerSetup,
         reader: SourceReader,
         chunks: Iterable[Chunk],
-        options: LoadOptions,
+        settings: BatchSettings,
         state: PipelineState,
         throttle: Throttle,
         watch: Watch,
@@ -60,11 +61,11 @@ class SerialRun:
     ) -> None:
         self._slices = Slices(reader)
         self._chunks = chunks
-        self._options = options
         self._state = state
         self._throttle = throttle
         self._watch = watch
         self._calls = calls
+        self._settings = settings
         self._worker = setup.make_worker()
         self.document_latency = DocumentLatency()
         self.startup_seconds = 0.0
@@ -127,14 +128,14 @@ class SerialRun:
         self._commit(writer)
 
     def _add(self, record: DocumentRecord, writer: BatchWriter) -> None:
-        options = self._options
-        if self._batch and self._batch_bytes + record.size_bytes > options.batch_bytes:
+        limits = self._settings.limits
+        if self._batch and self._batch_bytes + record.size_bytes > limits.size_bytes:
             self._commit(writer)
         if not self._batch:
-            self._batch_due = time.perf_counter() + options.batch_seconds
+            self._batch_due = time.perf_counter() + limits.seconds
         self._batch.append(record)
         self._batch_bytes += record.size_bytes
-        if len(self._batch) >= options.batch_size or time.perf_counter() >= self._batch_due:
+        if len(self._batch) >= limits.documents or time.perf_counter() >= self._batch_due:
             self._commit(writer)
 
     def _commit(self, writer: BatchWriter) -> None:

@@ -119,7 +119,7 @@ class ThreadWorkers:
     def profiles(self) -> list[WorkerProfile]:
         """Return what each worker did."""
         return [
-            WorkerProfile(f"xml-extractor-thread-{number}", worker.clock.documents, worker.clock.clocks())
+            WorkerProfile(f"xml-extractor-worker-{number}", worker.clock.documents, worker.clock.clocks())
             for number, worker in enumerate(self._workers, start=1)
         ]
 

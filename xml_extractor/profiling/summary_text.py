@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xml_extractor.errors import ExitCode
+from xml_extractor.profiling.profile import InsertClocks
 from xml_extractor.profiling.progress import duration
 from xml_extractor.profiling.summary import LoadSummary
 
@@ -22,6 +23,8 @@ _DOCUMENT_LABELS: Final = (
     ("skipped", "skipped"),
     ("unfinished", "unfinished"),
 )
+_SENTENCES: Final = ("queue depth", "inserting")
+"""Figures that are several, and are not aligned with the others."""
 _STYLES: Final = {"loaded": "green", "quarantined": "yellow", "unfinished": "yellow"}
 
 
@@ -196,15 +199,30 @@ def _time_figures(summary: LoadSummary) -> list[tuple[str, str]]:
         figures.append(
             ("queue depth", f"mean {queue.mean_depth:,.0f}, max {queue.max_depth:,} of {queue.capacity:,}")
         )
+    if summary.profile is not None and summary.profile.inserting.busy > 0:
+        figures.append(("inserting", _inserting(summary.profile.inserting)))
+    if summary.profile is not None and summary.profile.cpu_seconds > 0:
+        figures.append(("cores busy", f"{summary.profile.cpu_to_wall:.2f}"))
     if summary.peak_memory_bytes is not None:
         figures.append(("peak memory", f"{summary.peak_memory_bytes / 2**20:,.0f} MiB"))
     return figures
 
 
+def _inserting(clocks: InsertClocks) -> str:
+    """Say where insert threads' time went, waiting for batches apart."""
+    parts = (
+        ("rows", sum(clocks.tables.values())),
+        ("bookkeeping", clocks.claim),
+        ("commit", clocks.commit),
+        ("retries", clocks.retry),
+    )
+    return ", ".join(f"{name} {seconds / clocks.busy:.0%}" for name, seconds in parts if seconds > 0)
+
+
 def _block(title: str, figures: Sequence[tuple[str, str]]) -> list[str]:
     """Return a titled block with labels to the left and figures to the right, and an empty line."""
     label_width = max(len(label) for label, _ in figures)
-    figure_width = max((len(figure) for label, figure in figures if label != "queue depth"), default=0)
+    figure_width = max((len(figure) for label, figure in figures if label not in _SENTENCES), default=0)
     return [
         title,
         *(f"  {label:<{label_width}}  {figure:>{figure_width}}" for label, figure in figures),

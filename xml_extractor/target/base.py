@@ -192,6 +192,13 @@ class BatchWriter(ABC):
                 document's fault.  What had been committed stays; the same command resumes.
         """
 
+    def connect(self) -> None:  # noqa: B027 - not all targets have connections
+        """Connect now, in one attempt, instead of at the first batch.
+
+        Raises:
+            TargetError: the target does not let the writer in; the message names the cause.
+        """
+
     def record_ranges(self, ranges: Sequence[FinishedRange]) -> None:  # noqa: B027 - not all targets keep them
         """Write down ranges of keys that are finished; their documents have been committed, by whomever.
 

@@ -94,6 +94,10 @@ class DatabaseBatchWriter(BatchWriter):
         result.claim_seconds = max(0.0, result.seconds - written)
         return result
 
+    def connect(self) -> None:
+        """Connect now, in one attempt; see :class:`BatchWriter`."""
+        retried(self._connection, 0.0, "connecting", lambda session: None)
+
     def record_ranges(self, ranges: Sequence[FinishedRange]) -> None:
         """Write finished ranges down; one short transaction."""
         book = self._book

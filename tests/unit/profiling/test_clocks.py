@@ -4,7 +4,6 @@ import pickle
 
 import pytest
 
-from xml_extractor.profiling.bottleneck import bottleneck
 from xml_extractor.profiling.clocks import StageClocks, WorkerClock
 
 
@@ -62,39 +61,3 @@ def test_shares_sum_to_one_or_are_all_nothing() -> None:
     shares = StageClocks(1, 2, 3, 4).shares()
     assert shares == {"parse": 0.1, "map": 0.2, "blocked": 0.3, "idle": 0.4}
     assert set(StageClocks().shares().values()) == {0.0}
-
-
-@pytest.mark.parametrize(
-    ("clocks", "executor", "first_word", "advice"),
-    [
-        (StageClocks(1, 1, 8, 0), "thread", "The target", "--batch-size"),
-        (StageClocks(1, 1, 8, 0), "serial", "The target", "--executor auto"),
-        (StageClocks(1, 1, 0, 8), "process", "The source", "more workers will not help"),
-        (StageClocks(6, 3, 1, 0), "process", "Parsing", "more --workers"),
-        (StageClocks(3, 6, 1, 0), "thread", "Mapping", "--executor process"),
-        (StageClocks(3, 6, 0, 0), "serial", "Mapping", "--workers"),
-        (StageClocks(), "thread", "Nothing", ""),
-    ],
-)
-def test_the_bottleneck_is_the_stage_with_the_most_time(
-    clocks: StageClocks, executor: str, first_word: str, advice: str
-) -> None:
-    sentence = bottleneck(clocks, workers=4, executor=executor, documents=100)
-    assert sentence.startswith(first_word)
-    assert advice in sentence
-    assert sentence.endswith(".")
-
-
-@pytest.mark.parametrize(
-    ("held_share", "blamed"), [(0.0, False), (0.49, False), (0.5, True), (0.97, True)]
-)  # fmt: skip
-def test_the_throttle_is_named_where_it_held_the_load_back(held_share: float, blamed: bool) -> None:
-    clocks = StageClocks(parse=1, map=1, blocked=0, idle=98)
-
-    sentence = bottleneck(
-        clocks, workers=4, executor="thread", documents=100, throttle=0.5, held_share=held_share
-    )
-
-    assert ("held back by --throttle 0.5" in sentence) is blamed
-    assert sentence.startswith("The source") is not blamed
-    assert sentence.startswith("The throttle") is blamed
