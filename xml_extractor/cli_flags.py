@@ -44,7 +44,7 @@ _METAVARS: Final = {
 }
 
 
-def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+def add_setting_flags(parser: argparse._ActionsContainer, names: Iterable[str]) -> None:
     """Add the flags of these settings.  Their values are checked with all other settings, not here."""
     for name in names:
         if name in SECRETS:
@@ -61,7 +61,7 @@ def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> 
             parser.add_argument(flag(name), dest=name, metavar=_metavar(name), default=None, help=text)
 
 
-def add_config_flag(parser: argparse.ArgumentParser) -> None:
+def add_config_flag(parser: argparse._ActionsContainer) -> None:
     """Add ``--config``."""
     parser.add_argument(
         "--config", metavar="FILE", type=Path,
