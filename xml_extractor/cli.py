@@ -68,7 +68,15 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "xml-extracto
 
 def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    from xml_extractor import __version__, cli_doctor, cli_quarantine, cli_rollback, cli_status, cli_verify
+    from xml_extractor import (
+        __version__,
+        cli_doctor,
+        cli_quarantine,
+        cli_report,
+        cli_rollback,
+        cli_status,
+        cli_verify,
+    )
     from xml_extractor import cli_commands as commands
 
     # production_processor.py is the load command: its usage must not show the word "load".
@@ -156,6 +164,8 @@ def make_parser(program: str = "xml-extractor") -> argparse.ArgumentParser:
     cli_rollback.add_rollback_arguments(rollback)
 
     cli_verify.add_flags(command("verify", cli_verify.verify, cli_verify.ABOUT))
+
+    cli_report.add_flags(command("report", cli_report.report, cli_report.ABOUT))
 
     doctor = command(
         "doctor", cli_doctor.doctor, "Look at source and target, and say what to do before a load"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 from typing import Any
 
-from xml_extractor.cli_output import Output
+from xml_extractor.cli_output import Output, check_writable
+from xml_extractor.cli_report import ReportAtEnd
 from xml_extractor.errors import ExitCode, UsageError
 from xml_extractor.settings import Databases, Settings, databases, flag
 
@@ -53,6 +52,7 @@ def _run_load(
     stop: Any,
     keys: Any,
 ) -> ExitCode:
+    from xml_extractor.operations.live import live_observers
     from xml_extractor.operations.load import load as run
     from xml_extractor.profiling.progress import open_progress
     from xml_extractor.profiling.summary import LoadSummary
@@ -67,7 +67,8 @@ def _run_load(
     shown["source"], shown["target"] = where.shown_source, where.shown_target
 
     if settings.summary is not None:
-        _check_writable(settings.summary)
+        check_writable("--summary", settings.summary)
+    at_end = ReportAtEnd(settings.report, output)
 
     def report(summary: LoadSummary) -> None:
         if settings.summary is not None:
@@ -82,30 +83,21 @@ def _run_load(
         elif summary.error is None or summary.documents.read:
             print_summary(summary, output.out, dry_run=options.dry_run)
 
-    summary = run(
-        where.source,
-        where.target,
-        contract,
-        options,
-        progress=open_progress(settings.progress, output.err),
-        on_start=stop.attach,
-        on_failure=report,
-        settings=shown,
-        keys=keys,
-    )
-    report(summary)
+    with at_end, live_observers(settings, contract.plan.contract, output.say) as live:
+        summary = run(
+            where.source,
+            where.target,
+            contract,
+            options,
+            progress=open_progress(settings.progress, output.err),
+            on_start=stop.attach,
+            on_failure=report,
+            settings=shown,
+            keys=keys,
+            observers=(at_end, *live),
+        )
+        report(summary)
     return summary.exit_code
-
-
-def _check_writable(path: Path) -> None:
-    """Find before the load what would otherwise be found after it: that its summary cannot be written."""
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if there == path and not there.is_file():
-        raise UsageError(f"--summary {path} is a folder; name a file")
-    if there != path and not there.is_dir():
-        raise UsageError(f"--summary {path}: {there} is a file; name a file in a folder")
-    if not os.access(there, os.W_OK):
-        raise UsageError(f"--summary {path}: {there} cannot be written to; name a file in a folder that can")
 
 
 def stage(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from xml_extractor.errors import UsageError
 
 
 def use_utf8() -> None:
@@ -23,6 +27,21 @@ def use_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def check_writable(name: str, path: Path) -> None:
+    """Find before the work what would otherwise be found after it: that its result cannot be written.
+
+    Raises:
+        UsageError: says what stands in the way, beginning with ``name``, the flag or argument.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there == path and not there.is_file():
+        raise UsageError(f"{name} {path} is a folder; name a file")
+    if there != path and not there.is_dir():
+        raise UsageError(f"{name} {path}: {there} is a file; name a file in a folder")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"{name} {path}: {there} cannot be written to; name a file in a folder that can")
 
 
 class Output:

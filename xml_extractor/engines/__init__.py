@@ -133,13 +133,16 @@ def takes_password(url: str) -> bool:
 
 def loaded_drivers() -> dict[str, str]:
     """Return names and versions of the database drivers that this process has in use; it loads none."""
-    found = {
-        package: str(sys.modules[module].__version__)
-        for module, package in (("psycopg", "psycopg"), ("pyodbc", "pyodbc"), ("mssql_python", "mssql-python"))
-        if hasattr(sys.modules.get(module), "__version__")
-    }
-    if "sqlite3" in sys.modules:
-        found["SQLite"] = sys.modules["sqlite3"].sqlite_version
+    found = {}
+    for module, attribute, name in (
+        ("psycopg", "__version__", "psycopg"),
+        ("pyodbc", "version", "pyodbc"),
+        ("mssql_python", "__version__", "mssql-python"),
+        ("sqlite3", "sqlite_version", "SQLite"),
+    ):
+        version = getattr(sys.modules.get(module), attribute, None)
+        if version is not None:
+            found[name] = str(version)
     return found
 
 

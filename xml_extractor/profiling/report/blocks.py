@@ -84,15 +84,15 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Plots:
-    """Plots side by side where there is room."""
+class Panels:
+    """Plots and tables, two side by side where there is room."""
 
-    plots: Sequence[Plot]
+    panels: Sequence[Plot | Table]
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Paragraphs, and points below them; with a heading and a frame where ``tone`` is not plain."""
+    """Paragraphs, and points below them, in a frame that shows the tone."""
 
     paragraphs: Sequence[str] = ()
     points: Sequence[str] = ()
@@ -101,7 +101,7 @@ class Text:
     name: str = ""
 
 
-Block = Cards | Table | Plots | Text
+Block = Cards | Panels | Text
 
 
 @dataclass(frozen=True, slots=True)

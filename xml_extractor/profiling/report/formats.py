@@ -34,8 +34,8 @@ def compact(number: float) -> str:
 
 
 def share(part: float) -> str:
-    """Write a share in per cent: ``12.3 %``."""
-    return f"{100 * part:.1f} %"
+    """Write a share in per cent: ``12.3%``."""
+    return f"{part:.1%}"
 
 
 def milliseconds(number: float) -> str:

@@ -27,7 +27,7 @@ LABEL_SHARE: Final = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a plot; ``None`` where there is nothing to show."""
+    """One line of a plot; ``None`` where a figure is not known: the line goes on to the next that is."""
 
     values: Sequence[float | None]
     role: str
@@ -89,14 +89,18 @@ def time_line(
 
 
 def _draw_line(axes: Axes, times: Sequence[float], line: Line) -> None:
-    heights = [math.nan if value is None else value for value in line.values]
+    known = [(at, value) for at, value in zip(times, line.values, strict=True) if value is not None]
+    if not known:
+        return
+    times, heights = [at for at, _ in known], [value for _, value in known]
+    if line.steps:  # the first value holds from the very start
+        times, heights = [0.0, *times], [heights[0], *heights]
     colour = canvas.colour(line.role)
-    known = sum(value is not None for value in line.values)
     axes.plot(
         times, heights, color=colour, linewidth=line.width, linestyle=_DASHES[line.mark],
         drawstyle="steps-pre" if line.steps else "default", solid_capstyle="round", solid_joinstyle="round",
-        # Single points, between others that are not known, make no line.
-        marker="o" if known <= 12 else None, markersize=4, markeredgewidth=0,
+        # A few points are seen better than the lines between them; one makes no line at all.
+        marker="o" if len(known) <= 12 and not line.steps else None, markersize=4, markeredgewidth=0,
     )  # fmt: skip
     if line.filled:
         axes.fill_between(
@@ -152,7 +156,7 @@ def stacked_bars(bars: Sequence[tuple[str, Sequence[tuple[str, float]]]], words:
         axes.yaxis.set_major_locator(NullLocator())
         axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
         axes.xaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{100 * value:g}" + (" %" if value == 1 else ""))
+            FuncFormatter(lambda value, _: f"{100 * value:g}" + ("%" if value == 1 else ""))
         )
         axes.get_xticklabels()[-1].set_horizontalalignment("right")
         for at, (label, parts) in enumerate(bars):
@@ -162,7 +166,7 @@ def stacked_bars(bars: Sequence[tuple[str, Sequence[tuple[str, float]]]], words:
             for role, part in parts:
                 _bar(axes, left, middle, part, role)
                 if part >= LABEL_SHARE:
-                    _label_in(axes, left + part / 2, middle, f"{100 * part:.0f} %")
+                    _label_in(axes, left + part / 2, middle, f"{part:.0%}")
                 left += part
         return _svg(drawn, words)
 
