@@ -76,7 +76,7 @@ FIGURES: Final = (
            ("executor", "insert_path", "database_system", "version")),
     Figure("load.id", _GAUGE, "1", "Number of the load in load_runs"),
     Figure("load.duration", _GAUGE, "s", "Time since the start of this run, or from its start to its end"),
-    Figure("running", _GAUGE, "1", "1 while the load runs, 0 before and after it"),
+    Figure("running", _GAUGE, "1", "Whether the load runs: 1, or 0 before and after it"),
     Figure("start_time", _GAUGE, "s", "When this run began, as seconds since 1970"),
     Figure("heartbeat.timestamp", _GAUGE, "s", "When these figures were taken, as seconds since 1970"),
     Figure("last_commit.timestamp", _GAUGE, "s", "When the last batch was committed, as seconds since 1970"),

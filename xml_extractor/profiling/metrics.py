@@ -61,7 +61,7 @@ class Metrics(Collector):
         """Yield all metrics as they are now."""
         values = self._figures.values()
         for figure in FIGURES:
-            if figure.name in values:
+            if values.get(figure.name):
                 family = self._family(figure)
                 for labels, value in values[figure.name]:
                     self._add(family, labels, value)
