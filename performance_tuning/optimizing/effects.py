@@ -1,7 +1,8 @@
 """How fast settings are compared with each other, the machine's drift taken out.
 
-A machine's speed drifts by more than most settings differ.  So settings are measured in rounds (blocks of a few
-minutes), each with the leader of that moment in it, and only what was measured in the same block is compared::
+A machine's speed drifts by more than most settings differ.  So settings are measured in rounds (blocks of a
+few minutes), each with the leader of that moment in it, and only what was measured in the same block is
+compared::
 
     log rate = setting + block + noise
 
@@ -61,7 +62,8 @@ class Effects:
     """Estimates of all settings that can be compared with each other.  Made by :func:`estimate`."""
 
     def __init__(
-        self, settings: list[Setting], effects: np.ndarray, unscaled: np.ndarray, noise: float | None, freedom: int
+        self, settings: list[Setting], effects: np.ndarray, unscaled: np.ndarray, noise: float | None,
+        freedom: int,
     ) -> None:  # fmt: skip
         self._index = {setting: index for index, setting in enumerate(settings)}
         self._effects = effects

@@ -52,7 +52,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Workers by batch size; of each cell the fastest of what was measured.  The last row is serial loads'."""
+    """Workers by batch size; of each cell the fastest of what was measured.
+
+    The last row is that of serial loads, where there are any.
+    """
 
     rows: tuple[str, ...]
     columns: tuple[int, ...]
@@ -75,7 +78,7 @@ class Findings:
     map: Map
     noise: float | None
     drift: tuple[float, float] | None
-    """The slowest and the fastest moment of the machine, as shares of its median speed; see :func:`_drift`."""
+    """The slowest and the fastest round of the machine, against its median speed; see :func:`_drift`."""
     settings: int
     tried: int
     cut_off: int
@@ -112,7 +115,9 @@ def findings(history: History, space: Space, plan: Plan) -> Findings | None:
         drift=_drift(history, standing),
         settings=len(space.settings()),
         tried=len(standing.tally),
-        cut_off=sum(1 for known in standing.tally.values() if known.cut_off and known.is_lost and not known.failed),
+        cut_off=sum(
+            1 for known in standing.tally.values() if known.cut_off and known.is_lost and not known.failed
+        ),
         dropped=len(standing.dropped),
         measurements=len(history.measurements),
         rounds=len(history.rounds),

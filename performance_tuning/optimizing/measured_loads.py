@@ -62,7 +62,7 @@ class MeasuredLoads:
             return _outcome(setting, figures, seconds)
         assert failure is not None
         if failure.status is None and limit_seconds is not None:
-            return Outcome(Ending.CUT_OFF, seconds, rate=self._source.documents / limit_seconds)
+            return Outcome(Ending.CUT_OFF, seconds)
         return Outcome(Ending.FAILED, seconds, message=str(failure), status=failure.status)
 
 

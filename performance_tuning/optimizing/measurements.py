@@ -28,7 +28,8 @@ class Outcome:
     seconds: float
     """All that the measurement took, its fresh target included: what the time budget pays for."""
     rate: float = 0.0
-    """Documents per second, start-up apart; where it was cut off, the most that it can have been."""
+    """Documents per second, start-up apart; where it was cut off, the most that it can have been, which the
+    sweep fills in."""
     load_seconds: float = 0.0
     """From the first read to the last commit, start-up apart; what ``rate`` is reckoned by."""
     memory_bytes: int | None = None
@@ -42,7 +43,7 @@ class Outcome:
 
 
 Measure = Callable[[Setting, float | None], Outcome]
-"""Runs one load with a setting, for at most so many seconds (``None`` = unbounded), and says what came of it."""
+"""Runs one load with a setting, for at most so many seconds (``None`` = unbounded), and says how it went."""
 
 
 @dataclass(frozen=True, slots=True)

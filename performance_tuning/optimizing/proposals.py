@@ -1,4 +1,4 @@
-"""What is worth trying next, by Optuna's tree-structured Parzen estimator and by looking around the leader."""
+"""What is worth trying next: by Optuna's tree-structured Parzen estimator, and around the leader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 def propose(space: Space, standing: Standing, count: int, around: int, seed: str) -> list[Setting]:
     """Return settings that were not measured yet.
 
-    The same standing and seed give the same settings, so a study that was interrupted goes on as it would have.
+    The same standing and seed give the same settings, so an interrupted study goes on as it would have.
 
     Args:
         count: how many, at most; fewer where no more are left.
@@ -75,13 +75,15 @@ def _sampled(space: Space, standing: Standing, seed: int) -> Iterator[Setting]:
     for setting in standing.tally:
         study.add_trial(
             create_trial(
-                params=_parameters(space, setting), distributions=distributions, value=_value(standing, setting)
+                params=_parameters(space, setting),
+                distributions=distributions,
+                value=_value(standing, setting),
             )
         )
     for _ in range(_ASKS):
-        setting = _setting(space, study.ask(distributions).params)
-        if setting is not None:
-            yield setting
+        asked = _setting(space, study.ask(distributions).params)
+        if asked is not None:
+            yield asked
 
 
 def _value(standing: Standing, setting: Setting) -> float:

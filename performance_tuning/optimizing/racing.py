@@ -1,10 +1,10 @@
 """What is given up while measuring, and what in the end is as good as the best.
 
-The rule of giving up: a setting leaves the race when it is slower than the leader by more than noise explains.
-It is looked at again and again, and against many others; so that all of these looks together throw the truly
-best setting away with a probability below :data:`RACE_ERROR`, each gets its share of it (Bonferroni): divided by the
-settings of the sweep and by the looks that a race can have.  Racing goes back to Maron and Moore (Hoeffding
-races); that contenders are measured in common blocks, to F-Race (Birattari and others, 2002).
+The rule of giving up: a setting leaves the race when it is slower than the leader by more than noise
+explains.  It is looked at again and again, and against many others; so that all of these looks together throw
+the truly best setting away with a probability below :data:`RACE_ERROR`, each gets its share of it (Bonferroni):
+divided by the settings of the sweep and by the looks that a race can have.  Racing goes back to Maron and
+Moore (Hoeffding races); that contenders are measured in common blocks, to F-Race (Birattari and others, 2002).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ measurement is near normal, but a disturbed machine's is not."""
 LEADER_CUT_OFF: Final = 5.0
 """The leader's own limit, in those of the others: it shows whether the machine has become slower."""
 
-START_UP_SECONDS: Final = 10.0
+START_UP_SECONDS: Final = 5.0
 """Least allowance for what is not load: interpreter, drivers, worker processes, connections."""
 
 
@@ -64,8 +64,22 @@ def hopeless(
     return found
 
 
-def time_limit(leader_seconds: float, overhead_seconds: float, noise: float | None) -> float:
-    """Return the seconds after which a load that is measured is hopeless, and is ended.
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a measured load may take before it is hopeless, and is ended."""
+
+    load_seconds: float
+    overhead_seconds: float
+    """Allowed for what is not load."""
+
+    @property
+    def seconds(self) -> float:
+        """From start to end."""
+        return self.load_seconds + self.overhead_seconds
+
+
+def time_limit(leader_seconds: float, overhead_seconds: float, noise: float | None) -> Limit:
+    """Return the limit of a load.
 
     Args:
         leader_seconds: what the leader's load took, as of late.
@@ -73,7 +87,7 @@ def time_limit(leader_seconds: float, overhead_seconds: float, noise: float | No
         noise: standard deviation of a measurement's logarithm, where known.
     """
     factor = CUT_OFF_AT if noise is None else max(CUT_OFF_AT, math.exp(CUT_OFF_NOISES * noise))
-    return factor * leader_seconds + max(START_UP_SECONDS, 2 * overhead_seconds)
+    return Limit(factor * leader_seconds, max(START_UP_SECONDS, 2 * overhead_seconds))
 
 
 @dataclass(frozen=True, slots=True)

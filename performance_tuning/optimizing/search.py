@@ -1,8 +1,8 @@
 """What is measured next: the grid, pass by pass, or the adaptive search, stage by stage.
 
-Both work in rounds of a few settings in random order, the leader always among them, so that whatever the machine
-does meanwhile happens to all of a round (see :mod:`.effects`).  The next round follows from what the study
-holds and from nothing else; so an interrupted study goes on as it would have gone.
+Both work in rounds of a few settings in random order, the leader always among them, so that whatever the
+machine does meanwhile happens to all of a round (see :mod:`.effects`).  The next round follows from what the
+study holds and from nothing else; so an interrupted study goes on as it would have gone.
 
 The adaptive search:
 
@@ -49,8 +49,8 @@ class Stage(StrEnum):
 
 
 ROUND: Final = 7
-"""Settings of a round beside the leader: enough that the leader's own measurement is a small part of the cost, few
-enough that a machine does not drift much meanwhile."""
+"""Settings of a round beside the leader: enough that the leader's own measurement is a small part of the
+cost, few enough that a machine does not drift much meanwhile."""
 
 NEW_IN_ROUND: Final = 6
 AROUND_LEADER: Final = 2
@@ -114,9 +114,14 @@ def _spent(history: History, plan: Plan) -> float:
     return 0.0 if plan.budget_seconds is None else history.spent_seconds / plan.budget_seconds
 
 
+def starting_point(space: Space) -> Setting:
+    """Return the setting that is closest to the loader's own defaults."""
+    return space.nearest(LoadOptions().model_dump())
+
+
 def _start(space: Space, standing: Standing) -> Setting | None:
     """Return where to begin: the loader's own defaults, or what is not out of the race yet."""
-    defaults = space.nearest(LoadOptions().model_dump())
+    defaults = starting_point(space)
     others = (setting for setting in space.settings() if not standing.is_out(setting))
     return next(others, None) if standing.is_out(defaults) else defaults
 
@@ -194,14 +199,18 @@ def _map(space: Space, standing: Standing) -> list[Setting]:
     base = standing.recommended
     if base is None or base.executor == SERIAL:
         return []
-    known = {(setting.workers, setting.batch_size) for setting in standing.tally if setting.executor != SERIAL}
+    known = {
+        (setting.workers, setting.batch_size) for setting in standing.tally if setting.executor != SERIAL
+    }
     cells = (
         space.with_room(replace(base, workers=workers, batch_size=batch_size))
         for workers in space.ranges["workers"]
         for batch_size in space.ranges["batch_size"]
         if (workers, batch_size) not in known
     )
-    return _distinct(setting for setting in cells if setting is not None and setting not in standing.tally)[:ROUND]
+    return _distinct(setting for setting in cells if setting is not None and setting not in standing.tally)[
+        :ROUND
+    ]
 
 
 def _distinct(settings: Iterable[Setting]) -> list[Setting]:

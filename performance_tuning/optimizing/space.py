@@ -109,7 +109,9 @@ class Space:
         for name, values in self.ranges.items():
             aim = wanted.get(name)
             if isinstance(aim, int):
-                chosen[name] = min(values, key=lambda value: abs(value / aim - 1) if value > aim else aim / value - 1)
+                chosen[name] = min(
+                    values, key=lambda value: abs(value / aim - 1) if value > aim else aim / value - 1
+                )
             else:
                 chosen[name] = aim if aim in values else values[0]
         setting = self.with_room(Setting(**chosen))
@@ -251,7 +253,7 @@ def _check_queues(ranges: Mapping[str, tuple[Any, ...]], asked: Mapping[str, Seq
     if too_large:
         which = " and ".join(str(batch) for batch in too_large)
         raise UsageError(
-            f"{flag('batch_size')} {which}: larger than the largest queue, {flag('queue_size')} {queues[-1]}. "
+            f"{flag('batch_size')} {which}: above the largest queue, {flag('queue_size')} {queues[-1]}. "
             "A queue has to hold at least one batch, so that the next is made ready while one is inserted; "
             f"add {flag('queue_size')} {2 * too_large[-1]}, or leave such batches out"
         )

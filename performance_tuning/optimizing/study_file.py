@@ -1,8 +1,8 @@
 """The file of a study: an Optuna study in SQLite, in which every measurement is kept as soon as it is made.
 
 A trial of that study is one measurement, so that ``optuna-dashboard sqlite:///FILE`` shows it.  What else
-belongs to the study (what was measured where, ranges, rounds) are its user attributes.  SQLite's application id
-in the file's first bytes says that it is ours: another program's database is not even opened.
+belongs to the study (what was measured where, ranges, rounds) are its user attributes.  SQLite's application
+id in the file's first bytes says that it is ours: another program's database is not even opened.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,11 @@ _STATES: Final = {
     Ending.CUT_OFF: TrialState.PRUNED,
     Ending.FAILED: TrialState.FAIL,
 }
+_UNREADABLE: Final = (
+    SQLAlchemyError, optuna.exceptions.OptunaError, sqlite3.Error, OSError, RuntimeError, LookupError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What reading a damaged file, or one of another version of Optuna, can raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +65,24 @@ class Subject:
 class StudyFile:
     """A study that is open; nobody else has it open at the same time.  For one thread."""
 
-    def __init__(self, path: Path, study: optuna.Study, subject: Subject, space: Space | None, lock: _Lock) -> None:
+    def __init__(self, path: Path, study: optuna.Study, subject: Subject, lock: _Lock) -> None:
         self.path = path
         self.subject = subject
         self._study = study
-        self._space = space
+        self._space: Space | None = None
         self._lock = lock
         self.history = _read_history(study)
-        self.session = int(study.user_attrs.get("sessions", 0)) + 1
-        study.set_user_attr("sessions", self.session)
+        self.session = 0
 
-    def use(self, space: Space) -> None:
-        """Say what the ranges are, as the trials are to name them."""
+    def begin(self, space: Space) -> None:
+        """Begin to measure; until now nothing of the file was changed.
+
+        Args:
+            space: the study's, as its trials are to name it.
+        """
         self._space = space
+        self.session = int(self._study.user_attrs.get("sessions", 0)) + 1
+        self._study.set_user_attr("sessions", self.session)
 
     def keep_round(self, one: Round) -> None:
         """Write down what is about to be measured."""
@@ -80,7 +91,8 @@ class StudyFile:
             "settings": [asdict(setting) for setting in one.settings],
             "leader": asdict(one.leader),
         }
-        self._study.set_user_attr(f"round {one.number}", content)
+        with self._writing():
+            self._study.set_user_attr(f"round {one.number}", content)
         self.history.rounds.append(one)
 
     def keep(self, one: Measurement) -> None:
@@ -91,20 +103,32 @@ class StudyFile:
             for name, values in self._space.ranges.items()
             if values != (None,)
         }
-        self._study.add_trial(
-            create_trial(
-                state=_STATES[one.outcome.ending],
-                value=one.outcome.rate if one.outcome.ending is Ending.MEASURED else None,
-                params={name: getattr(one.setting, name) for name in distributions},
-                distributions=distributions,
-                user_attrs={
-                    "round": one.round, "session": one.session, "setting": asdict(one.setting),
-                    "outcome": asdict(one.outcome), "limit_seconds": one.limit_seconds,
-                    "began_at": one.began_at,
-                },
-            )
-        )  # fmt: skip
+        with self._writing():
+            self._study.add_trial(
+                create_trial(
+                    state=_STATES[one.outcome.ending],
+                    value=one.outcome.rate if one.outcome.ending is Ending.MEASURED else None,
+                    params={name: getattr(one.setting, name) for name in distributions},
+                    distributions=distributions,
+                    user_attrs={
+                        "round": one.round, "session": one.session, "setting": asdict(one.setting),
+                        "outcome": asdict(one.outcome), "limit_seconds": one.limit_seconds,
+                        "began_at": one.began_at,
+                    },
+                )
+            )  # fmt: skip
         self.history.measurements.append(one)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what keeps the file from being written to into a message."""
+        try:
+            yield
+        except (SQLAlchemyError, optuna.exceptions.OptunaError, OSError) as error:
+            raise UsageError(
+                f"--study {self.path} cannot be written: {_why(error)}. What it holds is kept; make room, or "
+                "whatever it needs, and run the same command again to go on"
+            ) from None
 
     def close(self) -> None:
         """Let go of the file; never raises."""
@@ -115,7 +139,7 @@ class StudyFile:
 # ------------------------------------------------------------------------------------ opening, making
 
 
-def create_study(path: Path, subject: Subject, space: Space) -> StudyFile:
+def create_study(path: Path, subject: Subject) -> StudyFile:
     """Make a new study.
 
     It appears under its name all at once, so that a program killed meanwhile leaves no half study there.
@@ -139,7 +163,7 @@ def create_study(path: Path, subject: Subject, space: Space) -> StudyFile:
         study.set_user_attr("plan", dict(subject.plan))
         _dispose(study)
         partial.replace(path)
-        return StudyFile(path, _load(path), subject, space, lock)
+        return StudyFile(path, _load(path), subject, lock)
     except BaseException as error:
         if lock is not None:
             lock.release()
@@ -169,11 +193,11 @@ def open_study(path: Path) -> StudyFile:
                 f"not {FORMAT}); name another file to begin a new study"
             )
         traits = {name: Trait(**trait) for name, trait in found["traits"].items()}
-        return StudyFile(path, study, Subject(traits, found["plan"]), None, lock)
+        return StudyFile(path, study, Subject(traits, found["plan"]), lock)
     except UsageError:
         lock.release()
         raise
-    except (SQLAlchemyError, sqlite3.Error, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         lock.release()
         raise UsageError(
             f"--study {path} is damaged, or of another version of Optuna, and cannot be read: {_why(error)}. "
@@ -225,7 +249,8 @@ def _check_is_ours(path: Path) -> None:
     if not is_database or int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         what = "a database of another program" if is_database else "no study"
         raise UsageError(
-            f"--study {path} is {what}. It was left as it is; name a file that does not exist to begin a new study"
+            f"--study {path} is {what}. It was left as it is; name a file that does not exist to begin a new "
+            "study"
         )
 
 
@@ -241,9 +266,10 @@ def _dispose(study: optuna.Study) -> None:
     storage = study._storage
     # A study keeps its storage behind a cache of Optuna's, which has no way to be closed.
     backend = getattr(storage, "_backend", storage)
-    with suppress(SQLAlchemyError, AttributeError):
-        backend.remove_session()
-        backend.engine.dispose()
+    if isinstance(backend, optuna.storages.RDBStorage):
+        with suppress(SQLAlchemyError):
+            backend.remove_session()
+            backend.engine.dispose()
 
 
 def _why(error: BaseException) -> str:
@@ -286,7 +312,8 @@ def _measurement(trial: FrozenTrial) -> Measurement:
 class _Lock:
     """Keeps a second program out of a study: they would measure each other.
 
-    The lock is the operating system's on a file beside the study's; it ends with the process, however that ends.
+    The lock is the operating system's, on a file beside the study's; it ends with the process, however that
+    ends.
     """
 
     def __init__(self, study: Path) -> None:
@@ -319,7 +346,7 @@ class _Lock:
                 self._path.unlink()  # there no file is removed that is open, be it by somebody else
 
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from performance_tuning.measuring.errors import MeasuringError
 from performance_tuning.optimizing.measurements import Ending, History, Measure, Measurement, Outcome, Round
-from performance_tuning.optimizing.racing import LEADER_CUT_OFF, time_limit
+from performance_tuning.optimizing.racing import LEADER_CUT_OFF, Limit, time_limit
 from performance_tuning.optimizing.search import Plan, next_round
 from performance_tuning.optimizing.space import Setting, Space
 from performance_tuning.optimizing.standing import Standing, standing_of
@@ -84,27 +85,30 @@ def run_sweep(
         for setting in todo:
             if plan.budget_seconds is not None and keeper.history.spent_seconds >= plan.budget_seconds:
                 return standing_of(keeper.history, space, plan.most_repeats)
-            _measure_one(keeper, setting, standing, measure, watcher, now)
+            _measure_one(keeper, space, setting, standing, measure, watcher, now)
         todo = []
 
 
 def _measure_one(
-    keeper: Keeper, setting: Setting, standing: Standing, measure: Measure, watcher: Watcher,
+    keeper: Keeper, space: Space, setting: Setting, standing: Standing, measure: Measure, watcher: Watcher,
     now: Callable[[], datetime],
 ) -> None:  # fmt: skip
     one = keeper.history.rounds[-1]
     limit = limit_of(setting, one.leader, keeper.history, standing)
-    watcher.measuring(setting, limit)
+    limit_seconds = None if limit is None else limit.seconds
+    watcher.measuring(setting, limit_seconds)
     began_at = now().isoformat(timespec="seconds")
-    outcome = measure(setting, limit)
-    made = Measurement(one.number, keeper.session, setting, outcome, limit, began_at)
+    outcome = measure(setting, limit_seconds)
+    if outcome.ending is Ending.CUT_OFF and limit is not None:
+        outcome = replace(outcome, rate=space.documents / limit.load_seconds)
+    made = Measurement(one.number, keeper.session, setting, outcome, limit_seconds, began_at)
     keeper.keep(made)
     watcher.measured(made)
     if outcome.ending is Ending.FAILED:
         _check_failures(keeper.history, one.leader, outcome)
 
 
-def limit_of(setting: Setting, leader: Setting, history: History, standing: Standing) -> float | None:
+def limit_of(setting: Setting, leader: Setting, history: History, standing: Standing) -> Limit | None:
     """Return how long a load may take before it is hopeless; ``None`` = nothing is known to judge by.
 
     Judged by the leader: its median, or what it took last if that is longer, because then the machine has
@@ -118,7 +122,7 @@ def limit_of(setting: Setting, leader: Setting, history: History, standing: Stan
     overhead = max(made.outcome.seconds - made.outcome.load_seconds for made in ended)
     noise = None if standing.effects is None else standing.effects.noise
     limit = time_limit(max(of_leader[-1], typical or 0.0), overhead, noise)
-    return LEADER_CUT_OFF * limit if setting == leader else limit
+    return replace(limit, load_seconds=LEADER_CUT_OFF * limit.load_seconds) if setting == leader else limit
 
 
 def _check_failures(history: History, leader: Setting, last: Outcome) -> None:
