@@ -12,6 +12,7 @@ from performance_tuning.measuring.statistics import (
     ALPHA,
     Comparison,
     Verdict,
+    can_tell,
     compare,
     holm,
     runs_needed,
@@ -135,8 +136,9 @@ def compare_baselines(
 ) -> BaselineComparison:
     """Compare figure by figure, each by a test.
 
-    Throughput is the question, and is tested on its own; the other figures are tested together, so that
-    the probability of calling any equals different is 5 % over all of them.
+    Throughput is the question, and is tested on its own.  The other figures that can be better or worse are
+    tested together, and those that only explain together, so that the probability of calling any equals
+    different is 5 % over each of the three groups.
 
     Args:
         max_regression_percent: a figure that is worse by more than this, and by more than chance explains,
@@ -152,9 +154,13 @@ def compare_baselines(
         if name in there and name not in DERIVED and kind.family in found.families
     ]
     tests = {kind.name: compare(earlier.values(kind.name), later.values(kind.name)) for kind in kinds}
-    others = [name for name in tests if name != PRIMARY]
-    adjusted = dict(zip(others, holm([tests[name].p_value for name in others]), strict=True))
-    figures = tuple(_judged(kind, tests[kind.name], adjusted.get(kind.name)) for kind in kinds)
+    judged = {}
+    for group in _groups(kinds):
+        p_values = holm([tests[kind.name].p_value for kind in group])
+        few = not can_tell(len(earlier.runs), len(later.runs), alpha=ALPHA / len(group))
+        for kind, p_value in zip(group, p_values, strict=True):
+            judged[kind.name] = _judged(kind, tests[kind.name], p_value, few=few)
+    figures = tuple(judged[kind.name] for kind in kinds)
     regressions = tuple(
         figure
         for figure in figures
@@ -164,10 +170,18 @@ def compare_baselines(
     return BaselineComparison(found, figures, tuple(remarks), regressions)
 
 
-def _judged(kind: FigureKind, test: Comparison, adjusted: float | None) -> FigureComparison:
-    p_value = test.p_value if adjusted is None else adjusted
+def _groups(kinds: list[FigureKind]) -> list[list[FigureKind]]:
+    """Return the figures that are tested together; no group is empty."""
+    groups = [
+        [kind for kind in kinds if kind.name == PRIMARY],
+        [kind for kind in kinds if kind.name != PRIMARY and kind.better is not Better.NEITHER],
+        [kind for kind in kinds if kind.better is Better.NEITHER],
+    ]
+    return [group for group in groups if group]
+
+
+def _judged(kind: FigureKind, test: Comparison, p_value: float, *, few: bool) -> FigureComparison:
     if not test.distinguishable or p_value > ALPHA:
-        few = test.verdict is Verdict.TOO_FEW
         return FigureComparison(
             kind, test, str(Verdict.TOO_FEW if few else Verdict.NOT_DISTINGUISHABLE), None
         )

@@ -99,7 +99,7 @@ FIGURES: Final = (
         lambda load: load.queue_max_bytes / 1e6, 1,
     ),
     FigureKind(
-        "cpu_ms_per_document", "CPU a document, local server included", "ms", Better.LOWER, Family.SPEED,
+        "cpu_ms_per_document", "CPU a document, with the server's", "ms", Better.LOWER, Family.SPEED,
         lambda load: load.cpu_ms_per_document, 2,
     ),
     FigureKind(

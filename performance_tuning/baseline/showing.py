@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -14,8 +15,11 @@ from performance_tuning.baseline.document import Baseline, Circumstances
 from performance_tuning.baseline.figures import BY_NAME, FigureKind, number
 from performance_tuning.measuring.statistics import Comparison, Estimate
 
-_PLAIN_WIDTH = 118
+_PLAIN_WIDTH: Final = 118
 """Of tables that go to a file or a pipe."""
+
+_WIDE: Final = 105
+"""Terminals from this width on show all columns."""
 
 _STYLES = {"faster": "green", "better": "green", "slower": "bold red", "worse": "bold red"}
 
@@ -31,13 +35,15 @@ def show_baseline(out: Console, baseline: Baseline) -> None:
     count = len(baseline.runs)
     confidence = next(iter(baseline.estimates.values())).confidence
     table = _table(f"Baseline of {count} run{'s' if count != 1 else ''}")
-    table.add_column("figure", no_wrap=True)
-    for column in ("median", f"{confidence:.0%} interval", "spread (IQR)", "least", "most"):
-        table.add_column(column, justify="right")
-    table.add_column("unit", no_wrap=True)
+    table.add_column("figure")
+    columns = ["median", f"{confidence:.0%} interval", "spread (IQR)", "least", "most", "unit"]
+    shown = columns if out.width >= _WIDE else ["median", columns[1], "spread (IQR)", "unit"]
+    for column in shown:
+        table.add_column(column, justify="left" if column == "unit" else "right", no_wrap=True)
     for name, figure in BY_NAME.items():
         if name in baseline.estimates:
-            table.add_row(*_estimate_cells(figure, baseline.estimates[name]))
+            cells = dict(zip(columns, _estimate_cells(figure, baseline.estimates[name]), strict=True))
+            table.add_row(figure.label, *(cells[column] for column in shown))
     out.print(table)
     show_circumstances(out, baseline.circumstances)
     show_remarks(out, baseline.remarks)
@@ -50,7 +56,6 @@ def _estimate_cells(figure: FigureKind, estimate: Estimate) -> list[Text]:
     if figure.unit != "%" and estimate.median:
         spread += f" ({estimate.relative_spread:.1%})"
     return [
-        Text(figure.label),
         Text(number(estimate.median, figure), "bold"),
         Text(interval),
         Text(spread),
@@ -91,15 +96,16 @@ def show_comparison(out: Console, comparison: BaselineComparison, max_regression
         out.print(Text.assemble(("changed   ", "dim"), "; ".join(differences.changed)))
     if comparison.figures:
         table = _table("Against the earlier baseline")
-        table.add_column("figure", no_wrap=True)
-        for column in ("then", "now"):
-            table.add_column(column, justify="right", no_wrap=True)
-        table.add_column("change", justify="right", no_wrap=True)
-        table.add_column("interval", justify="right", no_wrap=True)
-        table.add_column("p", justify="right", no_wrap=True)
-        table.add_column("verdict")
+        table.add_column("figure")
+        columns = ["then", "now", "change", "its interval", "p", "verdict"]
+        shown = columns if out.width >= _WIDE else ["then", "now", "change", "verdict"]
+        for column in shown:
+            table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=True)
         for figure in comparison.figures:
-            table.add_row(*_comparison_cells(figure, regressed=figure in comparison.regressions))
+            cells = dict(zip(columns, _comparison_cells(figure), strict=True))
+            kind = figure.figure
+            label = f"{kind.label} [{kind.unit}]" if kind.unit else kind.label
+            table.add_row(Text(label), *(cells[column] for column in shown))
         out.print(table)
     show_remarks(out, comparison.remarks)
     for figure in comparison.regressions:
@@ -112,26 +118,28 @@ def show_comparison(out: Console, comparison: BaselineComparison, max_regression
         )
 
 
-def _comparison_cells(figure: FigureComparison, *, regressed: bool) -> list[Text]:
+def _comparison_cells(figure: FigureComparison) -> list[Text]:
     kind, test = figure.figure, figure.comparison
-    interval = (
-        "–"
-        if test.low is None or test.high is None
-        else f"{_change(test.low, test)} to {_change(test.high, test)}"
-    )
+    unit = " %" if test.relative else ""
+    known = test.low is not None and test.high is not None
+    interval = f"{_change(test.low, test)} to {_change(test.high, test)}{unit}" if known else "–"
     return [
-        Text(f"{kind.label} [{kind.unit}]" if kind.unit else kind.label),
         Text(number(test.before, kind)),
         Text(number(test.after, kind)),
-        Text(_change(test.change, test)),
+        Text(_change(test.change, test) + unit),
         Text(interval),
         Text(f"{test.p_value:.3f}" if test.p_value >= 0.0005 else "<0.001"),
-        Text(figure.word + (", regression" if regressed else ""), _STYLES.get(figure.word, "")),
+        Text(figure.word, _STYLES.get(figure.word, "")),
     ]
 
 
-def _change(change: float, test: Comparison) -> str:
-    return f"{100 * change:+.1f} %" if test.relative else f"{change:+.2f}"
+def _change(change: float | None, test: Comparison) -> str:
+    if change is None:
+        return ""
+    if not test.relative:
+        return f"{change:+.2f}"
+    percent = 100 * change
+    return f"{percent:+.1f}" if abs(percent) < 100 else f"{percent:+,.0f}"
 
 
 def _table(title: str) -> Table:
