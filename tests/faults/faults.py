@@ -327,7 +327,7 @@ class MoreLoaders(Fault):
     def arm(self, run: Run) -> None:
         run.loaders = self.loaders
         # Each holds the ledger rows of its second batch until the others are there, and want them.
-        run.extra[VARIABLE] = "before_commit=stall:2@2"
+        run.extra[VARIABLE] = "before_commit=stall:5@2"
 
     def act(self, run: Run) -> None:
         run.await_commit()

@@ -29,8 +29,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xml_extractor.threads import Thread
-
 if TYPE_CHECKING:
     from xml_extractor.contract.plan import Plan
 
@@ -137,10 +135,13 @@ class OutsideWatch:
         if self._enables_faulthandler:
             with contextlib.suppress(ValueError, OSError):  # a host program may have no standard error
                 faulthandler.enable()
+        # Here and not above: the small process runs this file by itself, with the standard library alone.
+        from xml_extractor.threads import Thread
+
         self._thread = Thread(self._tick, name="xml-extractor-ticker")
         try:
             self._thread.start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             self._end_process()
             raise
         _current.append(self)
