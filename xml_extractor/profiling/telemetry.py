@@ -113,14 +113,15 @@ class Telemetry(LoadObserver):
             self._durations.record(batch.seconds, attributes)
             if batch.documents != 1:
                 attributes = {**attributes, "db.operation.batch.size": batch.documents}
+        ended_at = round(batch.ended_at * 1e9)
         span = self._tracer.start_span(
             name,
             context=self._context,
             kind=kind,
             attributes={**attributes, **own},
-            start_time=_nanoseconds(batch.ended_at - batch.seconds),
+            start_time=ended_at - round(batch.seconds * 1e9),
         )
-        span.end(_nanoseconds(batch.ended_at))
+        span.end(ended_at)
 
     def end(self, summary: LoadSummary) -> None:
         """End the load's span and send what is left; only the first call counts."""
@@ -218,7 +219,3 @@ def _outcome(summary: LoadSummary) -> dict[str, Any]:
     if summary.load_id is not None:
         attributes[f"{PREFIX}load.id"] = summary.load_id
     return attributes
-
-
-def _nanoseconds(seconds: float) -> int:
-    return int(seconds * 1e9)

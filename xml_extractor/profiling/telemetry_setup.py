@@ -92,6 +92,7 @@ class _SetUp:
 
         self._flush_seconds = flush_seconds
         self._complaints = _Complaints()
+        self._complaints.listen()
         resource = Resource.create()
         if str(resource.attributes["service.name"]).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": "xml-extractor"}))
@@ -100,16 +101,20 @@ class _SetUp:
         self._metrics = OTLPMetricExporter() if wanted["metrics"] else None
         # Ended by us, with a bound, and not once more when the interpreter ends.
         self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
-        if self._spans is not None:
-            self._tracers.add_span_processor(BatchSpanProcessor(self._spans))
         readers: list[MetricReader] = []
-        if self._metrics is not None:
-            readers.append(PeriodicExportingMetricReader(self._metrics))
+        try:
+            if self._spans is not None:
+                self._tracers.add_span_processor(BatchSpanProcessor(self._spans))
+            if self._metrics is not None:
+                readers.append(PeriodicExportingMetricReader(self._metrics))
+        except BaseException:
+            self._tracers.shutdown()  # nothing is in it that would have to be sent
+            raise
         self._meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
 
     def telemetry(self, contract: str) -> Telemetry:
         """Return the observer that records what these parts send."""
-        self._complaints.listen()
+        self._complaints.forget()
         return Telemetry(contract, self._tracers, self._meters, self._close)
 
     def _close(self) -> None:
@@ -147,6 +152,7 @@ class _Complaints(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._heard_at: float | None = None
+        self._level = logging.WARNING
         self._muted = False
 
     @property
@@ -162,6 +168,11 @@ class _Complaints(logging.Handler):
                 sdk.removeHandler(handler)
         sdk.addHandler(self)
 
+    def forget(self) -> None:
+        """Take what was heard so far for complaints of variables, which say nothing of a collector."""
+        self._heard_at = None
+        self._level = logging.WARNING
+
     def mute(self) -> None:
         """Say nothing more.  It stays where it is: threads of the SDK that end later would else find no
         handler at all, and Python would print what they say."""
@@ -171,9 +182,6 @@ class _Complaints(logging.Handler):
         """Pass a complaint on, without tracebacks, and without passwords of URLs."""
         if self._muted:
             return
-        level = logging.WARNING if self._heard_at is None else logging.DEBUG
-        self._heard_at = time.monotonic()
-        logger.log(
-            level, "telemetry is not taken, and the load goes on without it: %s",
-            hide_password(record.getMessage()),
-        )  # fmt: skip
+        level, self._level = self._level, logging.DEBUG
+        logger.log(level, "telemetry: %s (the load goes on all the same)", hide_password(record.getMessage()))
+        self._heard_at = time.monotonic()  # last: the end of the load, which waits for it, mutes it

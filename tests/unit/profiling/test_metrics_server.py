@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -91,11 +91,9 @@ def test_rubbish_harms_nobody(server: MetricsServer, capfd: pytest.CaptureFixtur
         with connect(server) as client:
             client.sendall(rubbish)
             client.shutdown(socket.SHUT_WR)
-            try:
+            with suppress(ConnectionResetError):
                 while client.recv(4096):
                     pass
-            except ConnectionResetError:
-                pass
     assert ask(server)[0] == 200
     assert capfd.readouterr().err == ""
 
@@ -187,10 +185,8 @@ def test_too_many_at_once_are_turned_away(server: MetricsServer) -> None:
         time.sleep(0.3)
         with connect(server) as another:
             another.settimeout(5)
-            try:
+            with suppress(ConnectionError):
                 assert another.recv(1) == b""  # at once, without an answer
-            except ConnectionError:
-                pass
     deadline = time.monotonic() + 10
     while True:
         try:
