@@ -23,7 +23,7 @@ from support import BenchmarkError
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine
-from xml_extractor.mapping.records import DocumentRecord, Key
+from xml_extractor.mapping.records import Key
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import CHUNK_DOCUMENTS, Chunk
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
@@ -40,6 +40,9 @@ from xml_extractor.target.base import BatchWriter, LoadHandle, Target
 
 CHUNKS_A_WORKER: Final = 4
 """Chunks that each worker gets of a round, where the round is large enough."""
+
+_UNLIMITED_BYTES: Final = 2**60
+_UNLIMITED_SECONDS: Final = 86_400.0
 
 END_SECONDS: Final = 10.0
 """How long the workers may take to end."""
@@ -95,7 +98,7 @@ def run(
     )
     size = round_documents or options.batch_size
     channel: Channel[Chunk] = Channel(state, capacity_items=options.workers, capacity_bytes=options.workers)
-    queue = InsertQueue(state, size, 2**60)
+    queue = InsertQueue(state, size, _UNLIMITED_BYTES)
     pool_class = ProcessWorkers if options.executor is ExecutorChoice.PROCESS else ThreadWorkers
     watch = Watch(options.worker_timeout, state)
     workers = pool_class(
@@ -166,13 +169,8 @@ class _Rounds:
         for part in self._parts(keys):
             self._chunks += 1
             self._channel.put(Chunk(self._chunks, part, {}), 1)
-        records: list[DocumentRecord] = []
-        while len(records) < len(keys):
-            missing = len(keys) - len(records)
-            taken = self._queue.take_batch(BatchLimits(missing, 2**60, 3600.0))
-            if taken is None:
-                raise BenchmarkError("the queue was closed in the middle of a round")
-            records += taken
+        # Waits until the round is complete: the queue is not closed, and nothing else ends this batch.
+        records = self._queue.take_batch(BatchLimits(len(keys), _UNLIMITED_BYTES, _UNLIMITED_SECONDS)) or []
         made = perf_counter()
         self._producing += made - started
         size = self._options.batch_size

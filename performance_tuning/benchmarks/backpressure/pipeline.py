@@ -6,9 +6,9 @@ thread itself: keys are dispatched through the strategy's feed, records wait in 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from time import monotonic, perf_counter, sleep
 from typing import Final
 
 from slow_target import TimedTarget
@@ -105,7 +105,7 @@ def run_pipeline(
     )
     dispatcher = Thread(_dispatch, args=(_chunks(documents, bounds), feed, channel, state), name="dispatcher")
     commits = target.commits
-    started = time.perf_counter()
+    started = perf_counter()
     ended_from: float | None = None  # Ctrl-C, or the failure
     before = 0
     threads = [dispatcher, *pool.threads]
@@ -116,9 +116,9 @@ def run_pipeline(
             dispatcher.start()
             closed = False
             while inserter.thread.is_alive() and not state.ended.is_set():
-                time.sleep(_POLL_SECONDS)
+                sleep(_POLL_SECONDS)
                 if stop_after is not None and not state.stopping.is_set():
-                    now = time.perf_counter()
+                    now = perf_counter()
                     if now - started >= stop_after:
                         ended_from, before = now, commits.documents
                         state.stopping.set()
@@ -131,7 +131,7 @@ def run_pipeline(
         if isinstance(queue, SpillingQueue):
             queue.dispose()
     ended_from = target.failed_at if target.failed_at is not None else ended_from
-    ended = time.perf_counter()
+    ended = perf_counter()
     if state.failure is not None and target.failed_at is None:
         raise state.failure
     commits.check(documents, complete=ended_from is None)
@@ -169,9 +169,9 @@ def _dispatch(chunks: Iterable[Chunk], feed: Feed, channel: Channel[Chunk], stat
 
 
 def _see_off(threads: Sequence[Thread]) -> None:
-    deadline = time.monotonic() + END_SECONDS
+    deadline = monotonic() + END_SECONDS
     for thread in threads:
         if thread.ident is not None:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - monotonic()))
             if thread.is_alive():
                 raise BenchmarkError(f"{thread.name} has not ended {END_SECONDS:.0f} s after the pipeline")
