@@ -43,9 +43,9 @@ from xml_extractor.target import open_target
 DESCRIPTION: Final = """\
 Finds the settings that load fastest on this machine, from this source into this target: loads the same
 documents again and again, each time into a fresh target that is removed afterwards, and says what is
-recommended, what is as good, and what each choice costs.  The documents are a generated sample unless --source
-names a database; the target is a SQLite file unless --target names one, beside which a database is made for
-each load."""
+recommended, what is as good, and what each choice costs.  The documents are a generated sample unless
+--source names a database; the target is a SQLite file unless --target names one, beside which a database is
+made for each load."""
 
 EPILOG: Final = """\
 exit codes: 0 a setting is recommended; 2 usage, a target that is not empty, a study of something else; 3 too

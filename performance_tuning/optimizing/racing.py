@@ -2,9 +2,10 @@
 
 The rule of giving up: a setting leaves the race when it is slower than the leader by more than noise
 explains.  It is looked at again and again, and against many others; so that all of these looks together throw
-the truly best setting away with a probability below :data:`RACE_ERROR`, each gets its share of it (Bonferroni):
-divided by the settings of the sweep and by the looks that a race can have.  Racing goes back to Maron and
-Moore (Hoeffding races); that contenders are measured in common blocks, to F-Race (Birattari and others, 2002).
+the truly best setting away with a probability below :data:`RACE_ERROR`, each gets its share of it
+(Bonferroni): divided by the settings of the sweep and by the looks that a race can have.  Racing goes back to
+Maron and Moore (Hoeffding races); that contenders are measured in common blocks, to F-Race (Birattari and
+others, 2002).
 """
 
 from __future__ import annotations
