@@ -96,7 +96,8 @@ class DatabaseInsertThread:
             self._state.off_end(self._abort)
 
     def _is_let_in(self, writer: BatchWriter) -> bool:
-        """Connect at once, where being refused is no failure; others do so at their first batch, with retries."""
+        """Connect at once, where being refused is no failure; others do so at their first batch, with
+        retries."""
         if self._on_refused is None:
             return True
         try:

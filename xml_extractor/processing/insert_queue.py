@@ -99,8 +99,8 @@ class InsertQueue:
         """Take the next batch, waiting for it to fill; ``None`` once the queue is closed and empty.
 
         Args:
-            leaving: once it is set (and :meth:`wake` called) nothing more is taken: what has been taken is the
-                batch, if only a part of one, or there is none.
+            leaving: once it is set (and :meth:`wake` called) nothing more is taken: what has been taken is
+                the batch, if only a part of one, or there is none.
 
         Raises:
             PipelineStopped: the pipeline has ended; records taken so far are dropped, their documents

@@ -211,6 +211,21 @@ def _workers_that_fit(sizes: Sizes, limit: Limit) -> Sizes:
     return _workers_that_fit(replace(sizes, executor=ExecutorChoice.THREAD), limit)
 
 
+def insert_threads_that_fit(
+    options: LoadOptions, executor: ExecutorChoice, limit: Limit, least: int, most: int
+) -> int:
+    """Return how many insert threads a load may come to have: at most ``most``, and never below ``least``.
+
+    Args:
+        options: as they were made to fit.
+        executor: what is used; not auto.
+        least: how many it begins with.
+    """
+    one = Sizes(executor, options.workers, 1, options.queue_bytes, options.batch_bytes)
+    fit_beside = (limit.size_bytes - one.cost()) // max(1, int(options.batch_bytes * RECORD_FACTOR))
+    return max(least, min(most, 1 + fit_beside))
+
+
 def processes_fit(options: LoadOptions, insert_threads: int, limit: Limit) -> bool:
     """Whether at least two worker processes fit: fewer are no faster than threads."""
     least = Sizes(

@@ -21,6 +21,7 @@ from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine
 from xml_extractor.errors import HaltedError, LoaderError, WorkerError
 from xml_extractor.mapping.records import Key, Previous
+from xml_extractor.processing.auto_tune import AutoTune, auto_tune
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.circuit_breaker import CircuitBreaker
@@ -28,6 +29,7 @@ from xml_extractor.processing.database_insert_thread import DatabaseInsertThread
 from xml_extractor.processing.drift_guard import DriftGuard
 from xml_extractor.processing.executor_choice import ExecutorChoice, choose_executor
 from xml_extractor.processing.insert_queue import BatchLimits, BatchSettings, InsertQueue
+from xml_extractor.processing.insert_threads import InsertThreads, Refused
 from xml_extractor.processing.load_counts import LoadCounts
 from xml_extractor.processing.load_figures import LoadFigures, committed_batch
 from xml_extractor.processing.look_ahead import LookAhead, documents_to_time, look_ahead
@@ -114,6 +116,7 @@ class ParallelCoordinator:
         self._memory = memory_limit(options)
         most = target.max_insert_threads
         self._insert_threads = options.insert_threads if most is None else min(options.insert_threads, most)
+        self._auto_tune: AutoTune | None = None
         self._recorder = recorder or Recorder()
         self._figures = LoadFigures(
             load, options, self._recorder, self._counts, self._throttle, most, self._queue,
@@ -185,6 +188,8 @@ class ParallelCoordinator:
             self._state.fail(error)  # whatever has been started ends with it
             raise
         finally:
+            if self._auto_tune is not None:
+                self._note(self._auto_tune.outcome())
             reader.close()
             self._progress.finish()
             self._recorder.end()
@@ -272,6 +277,8 @@ class ParallelCoordinator:
         self._ranges.settle(result.settled)
         self._counts.add_batch(result, committed_at)
         self._recorder.batch(committed_batch(result, waited, self._plan))
+        if self._auto_tune is not None:
+            self._auto_tune.batch(result, committed_at, waited)
         if self._breaker.look(*self._counts.refusals()):
             self._state.stopping.set()  # as after a signal: what is in flight is still committed
 
@@ -302,25 +309,13 @@ class ParallelCoordinator:
             self._figures.notes.append,
         )  # fmt: skip
         self._figures.pool = workers
-        inserters = [
-            DatabaseInsertThread(
-                number,
-                lambda index=number: self._open_writer(index),  # type: ignore[misc]
-                self._queue,
-                self._figures.settings,
-                state,
-                self._count,
-                self._recorder.charge,
-                self._ranges.take_finished,
-            ).thread
-            for number in range(1, self._insert_threads + 1)
-        ]
+        inserters = InsertThreads(self._inserter, may_be_refused=options.auto_tune)
+        self._tune(inserters)
         dispatcher = Thread(self._dispatch, args=(chunks, channel), name="xml-extractor-dispatcher")
         try:
             with watch:
                 try:
-                    for thread in inserters:
-                        thread.start()
+                    inserters.start(self._insert_threads)
                     workers.start()
                     dispatcher.start()
                 except (RuntimeError, MemoryError) as error:
@@ -329,15 +324,30 @@ class ParallelCoordinator:
                         ExecutorSetting.SERIAL.value, "no threads can be started"
                     )
                     channel.close()
-                self._wait([dispatcher, *workers.threads])
+                self._wait([dispatcher, *workers.threads], self._auto_tune)
                 self._queue.close()
-                self._wait(inserters)
+                self._wait(inserters.threads)
         except BaseException as error:
             state.fail(error)
             raise
         finally:
-            self._see_off([dispatcher, *workers.threads, *inserters])
+            self._see_off([dispatcher, *workers.threads, *inserters.threads])
         return dispatcher.ident is not None
+
+    def _inserter(self, number: int, on_refused: Refused | None) -> DatabaseInsertThread:
+        return DatabaseInsertThread(
+            number, lambda: self._open_writer(number), self._queue, self._figures.settings, self._state,
+            self._count, self._recorder.charge, self._ranges.take_finished, on_refused,
+        )  # fmt: skip
+
+    def _tune(self, inserters: InsertThreads | None) -> None:
+        """Have the load tuned from now on, if that is wanted."""
+        self._auto_tune = auto_tune(
+            self._options, ExecutorSetting(self._figures.choice.executor), self._memory,
+            self._figures.settings, self._queue, inserters, self._target.max_insert_threads,
+        )  # fmt: skip
+        if self._options.auto_tune and self._auto_tune is None:
+            self._note("--auto-tune: a dry run inserts nothing, so there is nothing to tune")
 
     def _open_writer(self, number: int) -> BatchWriter:
         if self._options.dry_run:
@@ -358,12 +368,14 @@ class ParallelCoordinator:
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
             self._state.fail(error)
 
-    def _wait(self, threads: Sequence[threading.Thread]) -> None:
-        """Wait until all these threads have ended, or the pipeline has."""
+    def _wait(self, threads: Sequence[threading.Thread], auto_tune: AutoTune | None = None) -> None:
+        """Wait until all these threads have ended, or the pipeline has; tune it meanwhile."""
         for thread in threads:
             while thread.is_alive() and not self._state.ended.is_set():
                 thread.join(POLL_SECONDS)
                 self._show_progress()
+                if auto_tune is not None:
+                    auto_tune.look()
         if self._state.ended.is_set():
             raise PipelineStopped
 
@@ -392,14 +404,16 @@ class ParallelCoordinator:
         )
         options, state = self._options, self._state
         with Watch(options.worker_timeout, state) as watch:
-            serial = SerialRun(self._setup, reader, chunks, options, state, self._throttle, watch, calls)
+            self._tune(None)
+            settings = self._figures.settings
+            serial = SerialRun(self._setup, reader, chunks, settings, state, self._throttle, watch, calls)
             self._figures.pool = serial
             try:
                 serial.thread.start()
             except RuntimeError:  # the system has no more threads
                 serial.run()
             try:
-                self._wait([serial.thread])
+                self._wait([serial.thread], self._auto_tune)
             except BaseException as error:
                 state.fail(error)
                 raise

@@ -36,6 +36,12 @@ class PipelineState:
                 return
         waker()
 
+    def off_end(self, waker: Callable[[], None]) -> None:
+        """Forget a call that :meth:`on_end` registered, if it was not made yet."""
+        with self._lock:
+            if waker in self._wakers:
+                self._wakers.remove(waker)
+
     def fail(self, error: BaseException) -> None:
         """End the pipeline because of ``error``; only the first failure is kept."""
         self._end(error)
