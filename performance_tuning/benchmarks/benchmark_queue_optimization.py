@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from performance_tuning.measuring.folders import temporary_folder
 from xml_extractor.processing.executor_choice import available_cores
 from xml_extractor.resources import shipped_config
 from xml_extractor.settings import LoadOptions
@@ -90,7 +91,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     figures: list[support.Figure] = []
     details: dict[str, Any] = {}
     with ExitStack() as stack:
-        folder = stack.enter_context(support.temporary_folder())
+        folder = stack.enter_context(temporary_folder())
         if arguments.only in (None, "latency"):
             cases = list(
                 latency_cases(
