@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from backpressure.scenarios import Load, Outcome
-from backpressure.strategies import BLOCK, SPILL
+from backpressure.strategies import BLOCK, LARGER_QUEUE, SPILL, STRATEGIES
 
 NOISE: Final = 0.03
 """Walls that differ by less than this share count as equal, however close together the runs were: so much is
@@ -19,6 +19,9 @@ WHY_NO_DROP: Final = (
     "became of them has to hold. A dropped record breaks both; if its document stayed pending, it would be "
     "read, parsed and mapped again later, which is to block with the work thrown away."
 )
+
+
+_QUEUE_FACTORS: Final = {strategy.name: strategy.queue_factor for strategy in STRATEGIES}
 
 
 def conclusions(outcomes: Sequence[Outcome], load: Load) -> Iterator[str]:
@@ -54,9 +57,13 @@ def _against(block: Outcome, other: Outcome, verdict: str, load: Load) -> str:
     ]
     if other.disk:
         words.append(f"writes {other.disk / MEGABYTE:,.0f} MB to disk")
-    if other.most_waiting > load.bound:
-        words.append(f"lets {other.most_waiting:,} documents wait in memory where {load.bound:,} were set")
-    words.append(f"takes {other.stop:.1f} s after Ctrl-C (block {block.stop:.1f} s)")
+    bound = load.bound * _QUEUE_FACTORS[other.strategy]
+    if other.most_waiting > bound:
+        words.append(f"lets {other.most_waiting:,} documents wait in memory where {bound:,} were set")
+    words.append(
+        f"takes {other.memory / MEGABYTE:,.0f} MB of memory (block {block.memory / MEGABYTE:,.0f} MB)"
+    )
+    words.append(f"goes on for {other.stop:.1f} s after Ctrl-C (block {block.stop:.1f} s)")
     words.append(
         f"throws {other.thrown_away:,.0f} finished documents away when the target fails (block "
         f"{block.thrown_away:,.0f})"
@@ -71,14 +78,26 @@ def _advice(outcomes: Sequence[Outcome], faster: dict[str, list[str]]) -> Iterat
     for strategy, where in faster.items():
         told = ", ".join(where)
         if strategy != SPILL.name:
-            yield f"{strategy} loads faster than to block where the target is {told}."
+            yield f"{strategy}: loads faster than to block under these targets: {told}."
             continue
         wins = [one for one in outcomes if one.strategy == strategy and one.scenario in where]
         disk = max(one.disk for one in wins) / MEGABYTE
         yield (
-            f"{strategy} loads faster where the target has time to catch up later ({told}), by what the "
-            "workers make while they would have to wait. It puts the documents' values into a file on the "
-            f"loader's disk (here {disk:,.0f} MB), and what was spilled has still to be committed after "
-            "Ctrl-C. A queue that holds as much (--queue-size, --queue-bytes) gains the same without a file, "
-            "where there is the memory for it."
+            f"{strategy}: loads faster than to block under these targets: {told}. It puts the documents' "
+            f"values into a file on the loader's disk (here {disk:,.0f} MB), and what was spilled has still to "
+            f"be committed after Ctrl-C. {_larger_queue(outcomes, where)}"
         )
+
+
+def _larger_queue(outcomes: Sequence[Outcome], where: Sequence[str]) -> str:
+    """Say whether a larger queue does what spilling does, under the targets where that was faster."""
+    by = {(one.strategy, one.scenario): one for one in outcomes}
+    pairs = [(by[LARGER_QUEUE.name, one], by[SPILL.name, one]) for one in where]
+    # The larger queue is what spilling is held against here.
+    behind = [large.scenario for large, spill in pairs if compare_walls(large, spill) == "faster"]
+    if behind:
+        return f"A larger queue (--queue-size) gains less under these: {', '.join(behind)}."
+    return (
+        "A larger queue (--queue-size, --queue-bytes) is as fast there without a file, where there is the "
+        "memory for it."
+    )

@@ -1,4 +1,4 @@
-"""The three strategies by name."""
+"""The strategies by name: the three, and blocking once more with a queue that is larger."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from xml_extractor.processing.insert_queue import InsertQueue
 from xml_extractor.processing.pipeline_state import PipelineState
 
 _UNLIMITED: Final = 2**60
+
+LARGER: Final = 4
+"""The larger queue: with the scenarios' bound, a quarter of the documents, it has room for everything that
+can have been spilled."""
 
 FEED_GAIN: Final = 10.0
 """In 1/s: at a bound of 200 documents an empty queue is fed 2,000 a second, five times what four workers take
@@ -34,10 +38,16 @@ class Strategy:
 
     name: str
     make: Callable[[PipelineState, Bounds], tuple[InsertQueue, Feed]]
+    queue_factor: int = 1
+    """How many times as many documents may wait in memory as are set for all."""
 
 
 def _block(state: PipelineState, bounds: Bounds) -> tuple[InsertQueue, Feed]:
     return InsertQueue(state, bounds.documents, _UNLIMITED), OpenFeed(state)
+
+
+def _block_late(state: PipelineState, bounds: Bounds) -> tuple[InsertQueue, Feed]:
+    return InsertQueue(state, LARGER * bounds.documents, _UNLIMITED), OpenFeed(state)
 
 
 def _slow_feed(state: PipelineState, bounds: Bounds) -> tuple[InsertQueue, Feed]:
@@ -53,4 +63,5 @@ def _spill(state: PipelineState, bounds: Bounds) -> tuple[InsertQueue, Feed]:
 BLOCK: Final = Strategy("block", _block)
 SLOW_FEED: Final = Strategy("slow the feed", _slow_feed)
 SPILL: Final = Strategy("spill to disk", _spill)
-STRATEGIES: Final = (BLOCK, SLOW_FEED, SPILL)
+LARGER_QUEUE: Final = Strategy(f"block, queue × {LARGER}", _block_late, LARGER)
+STRATEGIES: Final = (BLOCK, SLOW_FEED, SPILL, LARGER_QUEUE)

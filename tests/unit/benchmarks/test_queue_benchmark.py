@@ -211,7 +211,7 @@ def test_a_tiny_run_with_strategies(
     for words in ("slow all the time", "stalls once", "slow at first, fast later", "Dropping records is not"):
         assert words in printed
     content = json.loads(file.read_text(encoding="utf-8"))
-    assert len(content["details"]["strategies"]) == 9
+    assert len(content["details"]["strategies"]) == 12
     assert [figure["name"] for figure in content["figures"]] == [
         "block: documents that wait ÷ those that were set",
         "block: from the target's failure to the end",
