@@ -1,8 +1,9 @@
 """What to do when documents are made faster than the target takes them: three strategies, compared.
 
-**block** is the product's way: the queue is bounded, and who puts on a full one waits.  The other two live
-here alone, and blocking once more with a larger queue, which costs a setting only.  **slow the feed** lets the dispatcher hand out keys the slower the fuller the queue is.  **spill
-to disk** keeps the workers going, and puts what the queue does not hold into a file.
+**block** is the product's way: the queue is bounded, and who puts on a full one waits.  It is measured with a
+larger queue, too.  The other two live here alone.  **slow the feed** lets the dispatcher hand out keys the
+slower the fuller the queue is.  **spill to disk** keeps the workers going, and puts what the queue does not
+hold into a file.
 
 *Drop*, which message brokers and logging libraries offer besides, is not among them.  Every document is to
 be committed exactly once, and the sum of what became of them has to hold at the end; a dropped record would

@@ -84,8 +84,8 @@ def _advice(outcomes: Sequence[Outcome], faster: dict[str, list[str]]) -> Iterat
         disk = max(one.disk for one in wins) / MEGABYTE
         yield (
             f"{strategy}: loads faster than to block under these targets: {told}. It puts the documents' "
-            f"values into a file on the loader's disk (here {disk:,.0f} MB), and what was spilled has still to "
-            f"be committed after Ctrl-C. {_larger_queue(outcomes, where)}"
+            f"values into a file on the loader's disk (here {disk:,.0f} MB), and what was spilled has still "
+            f"to be committed after Ctrl-C. {_larger_queue(outcomes, where)}"
         )
 
 
