@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import create_trial
+import numpy as np
 
 from performance_tuning.optimizing.effects import Difference
 from performance_tuning.optimizing.measurements import Ending, History
@@ -18,9 +15,11 @@ from performance_tuning.optimizing.search import Plan, next_round
 from performance_tuning.optimizing.space import NAMES, SERIAL, Setting, Space
 from performance_tuning.optimizing.standing import Standing, standing_of
 
-LEAST_FOR_IMPORTANCE = 15
-"""Settings below which nothing can be said of the importance of single values: the method asks what the best
-tenth have in common, and compares that with all."""
+LEAST_FOR_IMPORTANCE: Final = 15
+"""Settings measured below which nothing is said of importance: there are about as many contributions."""
+
+HOLD_BACK: Final = 0.1
+"""Of a measurement's weight: what holds contributions near 0 that little is known about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ def _costs(space: Space, standing: Standing, chosen: Setting) -> list[Cost]:
         if difference is None and known.rate is not None and base is not None:
             at_most = known.rate / base - 1
         note = "failed" if known.failed else "cut off" if at_most is not None else ""
-        if deviation.setting.queue_size != chosen.queue_size and deviation.name != "queue_size":
+        if deviation.setting.queue_size != chosen.queue_size and deviation.name == "batch_size":
             note = f"with queue {deviation.setting.queue_size:,}" + (f"; {note}" if note else "")
         found.append(
             Cost(
@@ -157,29 +156,36 @@ def _costs(space: Space, standing: Standing, chosen: Setting) -> list[Cost]:
 
 
 def importance(space: Space, standing: Standing) -> dict[str, float]:
-    """Return how much each setting matters for being among the fastest tenth, as shares that sum up to 1.
+    """Return how much each setting matters over its whole range, as shares of 1, the largest first.
 
-    By Optuna's PED-ANOVA (Watanabe, Bansal and Hutter, 2023), over one estimate a setting.
+    The logarithms of the rates are taken for sums of one contribution a value (least squares, held back a
+    little, so that a value that was never measured contributes nothing); a setting's importance is the
+    variance of its contributions over all its values alike.  A search measures what is fast far more often than what
+    is slow: the variance of what was measured would say more of the search than of the settings.
     """
     names = [name for name in NAMES if len(space.ranges[name]) > 1]
-    rated = [] if standing.effects is None else standing.effects.settings()
+    heights = {setting: standing.height(setting) for setting in standing.tally}
+    rated = {setting: height for setting, height in heights.items() if height is not None}
     if len(rated) < LEAST_FOR_IMPORTANCE or not names:
         return {}
-    study = optuna.create_study(direction="maximize")
-    distributions: dict[str, BaseDistribution] = {
-        name: CategoricalDistribution(space.ranges[name]) for name in names
+    places = {value: at for at, value in enumerate((n, v) for n in names for v in space.ranges[n])}
+    design = np.zeros((len(rated), len(places)))
+    for row, setting in enumerate(rated):
+        for name, value in setting.values().items():
+            if name in names:
+                design[row, places[name, value]] = 1.0
+    values = np.array(list(rated.values()))
+    held_back = design.T @ design + HOLD_BACK * np.eye(len(places))
+    contributions = np.linalg.solve(held_back, design.T @ (values - values.mean()))
+    variances = {
+        name: float(np.var([contributions[places[name, value]] for value in space.ranges[name]]))
+        for name in names
     }
-    for setting in rated:
-        difference = standing.to_leader(setting)
-        assert difference is not None
-        study.add_trial(
-            create_trial(
-                params={name: getattr(setting, name) for name in names}, distributions=distributions,
-                value=difference.log_ratio,
-            )
-        )  # fmt: skip
-    found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), params=names)
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    total = sum(variances.values())
+    if total <= 0:
+        return {}
+    ordered = sorted(variances.items(), key=lambda item: -item[1])
+    return {name: part / total for name, part in ordered}
 
 
 def _map(space: Space, standing: Standing, chosen: Setting) -> Map:

@@ -93,7 +93,7 @@ def _recommended(found: Findings, command: str, hints: Sequence[str]) -> list[Bl
         [
             [
                 tie.setting.shown + (" (recommended)" if tie.setting == found.recommended.setting else ""),
-                "fastest" if tie.setting == found.fastest else words.difference(tie.difference),
+                "fastest" if tie.setting == found.fastest else _unbroken(words.difference(tie.difference)),
                 words.megabytes(tie.memory_bytes),
                 str(tie.measured),
             ]
@@ -125,6 +125,7 @@ def _map(found: Findings) -> Panels:
         title="Throughput by workers and batch size",
         description=f"Documents per second of the fastest setting measured; recommended: {best}.",
         best=table.recommended,
+        write=rate,
     )
     cells = [
         [
@@ -159,7 +160,7 @@ def _costs(found: Findings) -> Panels:
             ],
             [
                 [
-                    words.NAMES_SHOWN[cost.name], str(cost.value), words.cost(cost),
+                    words.NAMES_SHOWN[cost.name], str(cost.value), _unbroken(words.cost(cost)),
                     words.megabytes(cost.memory_bytes), str(cost.measured), cost.note,
                 ]
                 for cost in found.costs
@@ -169,12 +170,19 @@ def _costs(found: Findings) -> Panels:
     if found.importance:
         tables.append(
             Table(
-                "How much each setting matters for being among the fastest tenth",
-                [Column("setting"), Column("share", "bar")],
-                [[words.NAMES_SHOWN[name], share] for name, share in found.importance.items()],
+                "How much each setting matters, over its whole range",
+                [Column("setting"), Column("share", "number"), Column("", "bar")],
+                [
+                    [words.NAMES_SHOWN[name], f"{share * 100:.0f}\N{NO-BREAK SPACE}%", share]
+                    for name, share in found.importance.items()
+                ],
             )
         )
     return Panels(tables)
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _measurements(history: History) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator
 from dataclasses import fields
@@ -87,14 +86,8 @@ def _sampled(space: Space, standing: Standing, seed: int) -> Iterator[Setting]:
 
 
 def _value(standing: Standing, setting: Setting) -> float:
-    """Return the logarithm of a setting's rate over the leader's, as far as it is known."""
-    difference = standing.to_leader(setting)
-    if difference is not None:
-        return difference.log_ratio
-    known, best = standing.tally[setting], standing.leader and standing.tally[standing.leader]
-    if known.rate and best and best.rate:
-        return math.log(known.rate / best.rate)  # the most that it can be
-    return _WORST
+    height = standing.height(setting)
+    return _WORST if height is None else height
 
 
 def _distributions(space: Space) -> dict[str, BaseDistribution]:

@@ -51,7 +51,8 @@ def without_password(word: str) -> str:
     try:
         parsed = make_url(url)
         secret = [option for option in parsed.query if option.lower() in _SECRET_OPTIONS]
-        bare = parsed.set(password=None).difference_update_query(secret)
+        # set() takes None for leave as it is.
+        bare = parsed._replace(password=None).difference_update_query(secret)
         stripped = bare.render_as_string(hide_password=False)
     except (ArgumentError, ValueError):
         stripped = url

@@ -137,10 +137,9 @@ def _stages(history: History, standing: Standing, plan: Plan) -> list[Stage]:
         stages.append(Stage.EXPLORE)
     if spent < RACE_SHARE:
         stages.append(Stage.RACE)
-    if spent < COSTS_SHARE:
-        stages.append(Stage.COSTS)
-    # What is left of the budget makes the best more certain, before it fills the map.
-    return [*stages, Stage.RACE, Stage.MAP]
+    # The end of the budget makes the best more certain, and then fills the map; but where another setting has
+    # come to be recommended late, each choice is to have a cost at least.
+    return [*stages, Stage.COSTS, Stage.RACE, Stage.MAP]
 
 
 def _out_of_patience(history: History, standing: Standing) -> bool:
@@ -162,7 +161,7 @@ def _settings(
     if stage is Stage.RACE:
         return _race(standing, plan, leader)
     if stage is Stage.COSTS:
-        return _costs(space, standing)
+        return _costs(space, standing, COST_REPEATS if _spent(history, plan) < COSTS_SHARE else 1)
     return _map(space, standing)
 
 
@@ -184,13 +183,13 @@ def _race(standing: Standing, plan: Plan, leader: Setting) -> list[Setting]:
     ]
 
 
-def _costs(space: Space, standing: Standing) -> list[Setting]:
+def _costs(space: Space, standing: Standing, repeats: int) -> list[Setting]:
     base = standing.recommended
     if base is None:
         return []
     wanted = _distinct(deviation.setting for deviation in space.deviations(base))
     wanted = [setting for setting in wanted if setting not in standing.lost]
-    wanted = [setting for setting in wanted if standing.attempts(setting) < COST_REPEATS]
+    wanted = [setting for setting in wanted if standing.attempts(setting) < repeats]
     return sorted(wanted, key=standing.attempts)[:ROUND]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from performance_tuning.optimizing.effects import Difference, Effects, estimate
@@ -43,6 +44,18 @@ class Standing:
         if self.effects is None or self.leader is None or setting not in self.effects:
             return None
         return self.effects.difference(setting, self.leader)
+
+    def height(self, setting: Setting) -> float | None:
+        """Return the logarithm of a setting's rate over the leader's.
+
+        Of one that was always cut off, the most that it can be; ``None`` where nothing is known.
+        """
+        difference = self.to_leader(setting)
+        if difference is not None:
+            return difference.log_ratio
+        known = self.tally.get(setting)
+        best = None if self.leader is None else self.tally[self.leader].rate
+        return math.log(known.rate / best) if known is not None and known.rate and best else None
 
     def upper(self, setting: Setting) -> float:
         """Return how fast a setting may well be, by the leader: its estimate and one standard error more.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Final
 
-from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -27,8 +26,8 @@ _STAGES: Final = {
     Stage.MAP: "filling the map",
 }
 _SHADES: Final = (
-    ("grey100", "#7f1d1d"), ("grey100", "#9a3412"), ("black", "#d97706"), ("black", "#eab308"),
-    ("black", "#a3e635"), ("black", "#22c55e"),
+    ("#ffffff", "#7f1d1d"), ("#ffffff", "#9a3412"), ("#000000", "#d97706"), ("#000000", "#eab308"),
+    ("#000000", "#a3e635"), ("#000000", "#22c55e"),
 )  # fmt: skip
 """Text and ground from the slowest to the fastest; every cell says its figure in digits, too."""
 
@@ -111,7 +110,7 @@ def print_findings(output: Output, found: Findings, command: str, hints: list[st
     output.line(f"Recommended: {words.headline(found)}")
     output.line()
     if output.out.is_terminal:
-        output.out.print(Panel(Text(command, style="bold"), expand=False), soft_wrap=False)
+        output.out.print(Text(f"    {command}", style="bold"))  # in no frame: it is there to be copied
     else:
         output.line(f"    {command}")
     for hint in hints:
@@ -167,7 +166,7 @@ def _print_costs(output: Output, found: Findings) -> None:
 def _print_importance(output: Output, found: Findings) -> None:
     if not found.importance:
         return
-    output.line("How much each setting matters for being among the fastest")
+    output.line("How much each setting matters, over its whole range")
     rows = [
         [words.NAMES_SHOWN[name], f"{share * 100:.0f} %", "█" * max(1, round(share * 30))]
         for name, share in found.importance.items()
