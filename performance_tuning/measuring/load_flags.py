@@ -34,8 +34,8 @@ def add_load_flags(parser: argparse.ArgumentParser, *, but: frozenset[str] = fro
         "the load", "as production_processor.py takes them; without --source a sample is generated, without "
         "--target it is loaded into new SQLite files",
     )  # fmt: skip
-    names = (*DATABASES, "contract", *(name for name in LOAD if name not in NOT_PASSED | but))
-    add_setting_flags(group, names)
+    names = (*DATABASES, "contract", *(name for name in LOAD if name not in NOT_PASSED))
+    add_setting_flags(group, [name for name in names if name not in but])
     add_config_flag(group)
 
 
