@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xml_extractor import cli_commands
-from xml_extractor.cli_flags import DATABASES, LOAD, LOG, TIME_LIMITS, add_json_flag, add_setting_flags
+from xml_extractor.cli_flags import (
+    DATABASES,
+    LOAD,
+    LOG,
+    TIME_LIMITS,
+    WATCH,
+    add_json_flag,
+    add_setting_flags,
+)
 from xml_extractor.cli_output import Output
 from xml_extractor.cli_quarantine_tables import show_documents, show_groups
 from xml_extractor.errors import ExitCode, UsageError
@@ -94,7 +102,7 @@ def add_commands(
         add_setting_flags(parser, (*DATABASES, "target_schema", "contract", *TIME_LIMITS, *LOG))
         add_json_flag(parser)
     options = [name for name in LOAD if name not in NOT_FOR_REPLAY]
-    add_setting_flags(replay, (*DATABASES, "contract", *options, "summary", "progress", *LOG))
+    add_setting_flags(replay, (*DATABASES, "contract", *options, "summary", *WATCH, "progress", *LOG))
     add_json_flag(replay)
 
 
