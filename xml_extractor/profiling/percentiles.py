@@ -6,6 +6,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import accumulate, compress
 from typing import Final
 
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
@@ -38,6 +39,7 @@ class LatencyHistogram:
     def __init__(self, digits: int = _SIGNIFICANT_DIGITS) -> None:
         self._histogram = HdrHistogram(_LOWEST, _HIGHEST, digits)
         self._maximum = 0.0
+        self._edges: dict[int, int] = {}  # counter → bucket, of those that were asked for
         self._lock = threading.Lock()
 
     def record(self, seconds: float) -> None:
@@ -80,17 +82,15 @@ class LatencyHistogram:
         A percentile is the smallest duration that at least so many per cent of all durations do not
         exceed, to within the digits that are kept; the maximum is exact.
         """
-        durations, maximum = self._durations()
-        total = sum(count for _, count in durations)
-        if not total:
+        filled, counts, maximum = self._filled()
+        if not filled:
             return Latency()
-        ranks = [math.ceil(total * percentile / 100) for percentile in _PERCENTILES]
-        found: list[float] = []
-        so_far = 0
-        for microseconds, count in durations:
-            so_far += count
-            while len(found) < len(ranks) and so_far >= ranks[len(found)]:
-                found.append(round(min(microseconds / 1e3, maximum * 1e3), 3))
+        so_far = list(accumulate(counts))
+        total = so_far[-1]
+        found = []
+        for percentile in _PERCENTILES:
+            index = filled[bisect_left(so_far, math.ceil(total * percentile / 100))]
+            found.append(round(min(self._highest(index) / 1e3, maximum * 1e3), 3))
         p50, p95, p99 = found
         return Latency(p50, p95, p99, round(maximum * 1e3, 3), total)
 
@@ -105,26 +105,32 @@ class LatencyHistogram:
     def buckets(self) -> tuple[Bucket, ...]:
         """Return how many durations there are of each size, ten buckets a decade, from the first that holds
         any to the last one."""
-        durations, _ = self._durations()
-        counts: dict[int, int] = {}
-        for microseconds, count in durations:
-            edge = min(bisect_left(_EDGES, microseconds), len(_EDGES) - 1)
-            counts[edge] = counts.get(edge, 0) + count
-        if not counts:
+        filled, counts, _ = self._filled()
+        if not filled:
             return ()
+        sums: dict[int, int] = {}
+        for index, count in zip(filled, counts, strict=True):
+            edge = self._edges.get(index)
+            if edge is None:
+                edge = self._edges[index] = min(bisect_left(_EDGES, self._highest(index)), len(_EDGES) - 1)
+            sums[edge] = sums.get(edge, 0) + count
         return tuple(
-            Bucket(_EDGES[edge - 1] / 1e3 if edge else 0.0, _EDGES[edge] / 1e3, counts.get(edge, 0))
-            for edge in range(min(counts), max(counts) + 1)
+            Bucket(_EDGES[edge - 1] / 1e3 if edge else 0.0, _EDGES[edge] / 1e3, sums.get(edge, 0))
+            for edge in range(min(sums), max(sums) + 1)
         )
 
-    def _durations(self) -> tuple[list[tuple[int, int]], float]:
-        """Return (microseconds, count) of all that were recorded, in order, and the largest in seconds.
+    def _filled(self) -> tuple[list[int], list[int], float]:
+        """Return the indexes of counters that have counted anything, their counts, and the largest duration
+        in seconds.
 
         The library's own way goes through all its counters in Python for each percentile: milliseconds.
         """
-        histogram = self._histogram
         with self._lock:
-            filled = [(index, count) for index, count in enumerate(histogram.counts[:]) if count]
+            counts: list[int] = self._histogram.counts[:]
             maximum = self._maximum
-        value, highest = histogram.get_value_from_index, histogram.get_highest_equivalent_value
-        return [(int(highest(value(index))), count) for index, count in filled], maximum
+        return list(compress(range(len(counts)), counts)), list(filter(None, counts)), maximum
+
+    def _highest(self, index: int) -> int:
+        """Return the longest duration, in microseconds, that a counter counts."""
+        histogram = self._histogram
+        return int(histogram.get_highest_equivalent_value(histogram.get_value_from_index(index)))

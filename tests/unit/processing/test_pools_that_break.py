@@ -108,6 +108,11 @@ def test_processes_that_keep_dying_without_a_culprit_give_way_step_by_step(
     ]
     assert "none of these was at fault" in run.notes[0]
     assert "exit code 13" in run.notes[0]
+    # The profile counts what came back, from dead processes and threads alike; only times can get lost.
+    profiles = run.pool.profiles()
+    assert sum(worker.documents for worker in profiles) == 300
+    assert [worker.name for worker in profiles if worker.name.endswith("(thread)")]
+    assert 0 < run.pool.document_latency.histogram().latency().count <= 300
 
 
 def test_culprits_stay_in_quarantine_through_all_steps_and_never_meet_a_thread(

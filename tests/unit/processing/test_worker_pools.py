@@ -110,6 +110,8 @@ def test_a_worker_that_dies_once_costs_nothing(tmp_path: Path) -> None:
     run = Run("process", FakeSetup(tmp_path, deadly_once=frozenset({3, 44, 45, 99})), 100)
     records = run.records()
     assert sorted_keys(records) == list(range(1, 101))
+    assert sum(worker.documents for worker in run.pool.profiles()) == 100
+    assert run.pool.document_latency.histogram().latency().count <= 100
     assert all(record.state is State.LOADED for record in records)
 
 

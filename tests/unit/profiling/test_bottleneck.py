@@ -1,4 +1,4 @@
-"""The bottleneck in words: the largest share is named, and advice names a setting only where it could help."""
+"""The bottleneck in words: the largest share is named, and advice only where it could help."""
 
 from __future__ import annotations
 

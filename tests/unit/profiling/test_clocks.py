@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import pickle
 
-import pytest
-
 from xml_extractor.profiling.clocks import StageClocks, WorkerClock
 
 
