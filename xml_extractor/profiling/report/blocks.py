@@ -60,7 +60,7 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[str | float]]
     folded: bool = False
-    foot: Sequence[str | float] | None = None  # a last row with sums
+    foot: Sequence[str] | None = None  # a last row with sums, without bars
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,11 +98,11 @@ class Drawing:
         self.axes.set_axisbelow(True)
 
     def text(self, x: float, y: float, text: str, *, role: str = "muted", anchor: str = "left") -> None:
-        """Write at a place of the drawing: ``x`` from its left edge, ``y`` (the baseline) from its top."""
+        """Write on one line: ``x`` from the drawing's left edge, ``y`` (the baseline) from its top."""
+        line = " ".join(clean(text).split())
         self._figure.text(
-            x / WIDTH, 1 - y / self.height, clean(text), color=colour(role), ha=anchor, va="baseline",
-            fontsize=FONT,
-        )  # fmt: skip
+            x / WIDTH, 1 - y / self.height, line, color=colour(role), ha=anchor, va="baseline", fontsize=FONT
+        )
 
     def svg(self, *, name: str, title: str, description: str) -> Markup:
         """Return the drawing as an ``svg`` element.
@@ -123,7 +123,7 @@ class Drawing:
             part.getparent().remove(part)
         etree.strip_tags(root, etree.Comment)
         used = set(re.findall(r"#([\w-]+)", etree.tostring(root, encoding="unicode")))
-        for element in root.iter():
+        for element in list(root.iter()):
             _make_plain(element, name, used)
         made = etree.Element("svg")
         made.set("viewBox", f"0 0 {WIDTH:g} {self.height:g}")
@@ -140,7 +140,8 @@ class Drawing:
 
 
 def _make_plain(element: Any, name: str, used: set[str]) -> None:
-    """Turn an element's style into attributes and classes, and make its id unique on the page."""
+    """Turn an element's style into attributes and classes, make its id unique on the page, and leave out what
+    says nothing."""
     identity = element.attrib.pop("id", None)
     if identity in used:
         element.set("id", f"{name}-{identity}")
@@ -164,6 +165,21 @@ def _make_plain(element: Any, name: str, used: set[str]) -> None:
         classes.append("f-ink")
     if classes:
         element.set("class", " ".join(classes))
+    if element.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]
+    if element.tag != f"{_SVG}text":
+        element.text = None  # line breaks and indentation
+    element.tail = None
+    if element.tag == f"{_SVG}g" and not element.attrib:
+        _unwrap(element)
+
+
+def _unwrap(group: Any) -> None:
+    parent = group.getparent()
+    at = parent.index(group)
+    for part in reversed(group):
+        parent.insert(at, part)
+    parent.remove(group)
 
 
 def _role(value: str) -> str:

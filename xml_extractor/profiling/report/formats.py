@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final
 
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -15,8 +14,8 @@ def clean(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return the text, or its beginning with an ellipsis where it is longer than ``most`` characters."""
-    text = clean(text)
+    """Return the text on one line, cut with an ellipsis where it is longer than ``most`` characters."""
+    text = " ".join(clean(text).split())
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -75,11 +74,6 @@ def rate(number: float) -> str:
     if number >= 100:
         return count(number)
     return f"{number:.1f}" if number >= 10 else f"{number:.2f}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """Join words: ``a, b and c``."""
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else ""
 
 
 def plural(number: float, one: str, many: str | None = None) -> str:

@@ -47,6 +47,7 @@ _DOCUMENTS: Final = (
     ("unfinished", "unfinished: the next run takes them up"),
 )
 _STARTED: Final = re.compile(r"^(\S{10})T(\S{8})(?:\.\d+)?(?:Z|\+00:00)$")
+_SLOWEST: Final = 12
 _MOST_ROWS: Final = 500
 """Rows of a table, so that a contract with thousands of tables, or elements, does not fill the page."""
 
@@ -113,7 +114,8 @@ def _sections(summary: LoadSummary, profile: LoadProfile | None, *, dry_run: boo
         yield _section("Where the time went", _where(profile))
         yield _section("How long things took", _durations(profile))
     yield _section("Documents and rows", _counts(summary, dry_run=dry_run))
-    yield _section("Quarantine", _quarantine(summary))
+    slow = [] if profile is None else _slowest(profile)
+    yield _section("Slow and refused documents", [*slow, *_quarantine(summary)])
     points = remarks(summary, dry_run=dry_run)
     yield _section("Notes", [Text(points=points, name="notes")] if points else [])
     yield _section("Settings and versions", _settings(summary))
@@ -253,7 +255,7 @@ def _where(profile: LoadProfile) -> Iterator[Plot]:
             yield plot
 
 
-def _durations(profile: LoadProfile) -> Iterator[Plot | Table]:
+def _durations(profile: LoadProfile) -> Iterator[Plot]:
     for plot in (
         load_plots.latency_plot(
             "insert-histogram", "Inserting a batch", "batches", "parse", profile.insert_latency,
@@ -266,7 +268,11 @@ def _durations(profile: LoadProfile) -> Iterator[Plot | Table]:
     ):  # fmt: skip
         if plot is not None:
             yield plot
-    if not profile.slowest:
+
+
+def _slowest(profile: LoadProfile) -> Iterator[Table]:
+    slowest = profile.slowest[:_SLOWEST]
+    if not slowest:
         return
     usual = profile.document_latency.p50
     rows = [
@@ -274,9 +280,9 @@ def _durations(profile: LoadProfile) -> Iterator[Plot | Table]:
             document.key,
             milliseconds(1e3 * document.seconds),
             f"{1e3 * document.seconds / usual:,.1f} ×" if usual > 0 else "–",
-            document.seconds / (profile.slowest[0].seconds or 1.0),
+            document.seconds / (slowest[0].seconds or 1.0),
         )
-        for document in profile.slowest
+        for document in slowest
     ]
     yield Table(
         "Documents that took longest to parse and map",
@@ -295,18 +301,17 @@ def _counts(summary: LoadSummary, *, dry_run: bool) -> Iterator[Table]:
             for name, label in _DOCUMENTS
             for number in [getattr(documents, name)]
         ],
-        foot=("read", count(documents.read), 1.0 if documents.read else 0.0),
+        foot=("read", count(documents.read)),
     )
     if not summary.rows:
         return
     most = max(summary.rows.values()) or 1
     rows, rest = _longest(list(summary.rows.items()))
-    total = sum(summary.rows.values())
     yield Table(
         ("Rows mapped, not written, by table" if dry_run else "Rows by table") + rest,
         (Column("table"), Column("rows", "number"), Column("", "bar")),
         [(table, count(number), number / most) for table, number in rows],
-        foot=("all tables", count(total), 1.0 if total else 0.0),
+        foot=("all tables", count(sum(summary.rows.values()))),
     )
 
 
@@ -325,10 +330,10 @@ def _quarantine(summary: LoadSummary) -> Iterator[Text | Table]:
     if reasons:
         shown, rest = _longest(reasons)
         yield Table(
-            f"Documents that this run put into quarantine, by reason{rest}",
+            f"Put into quarantine by this run, by reason{rest}",
             (Column("reason"), Column("documents", "number"), Column("share", "number"), Column("", "bar")),
             [(code, count(number), share(number / total), number / reasons[0][1]) for code, number in shown],
-            foot=("all reasons", count(total), share(1.0), 1.0),
+            foot=("all reasons", count(total), share(1.0)),
         )
     if earlier > 0:
         yield Text([f"{plural(earlier, 'document')} had been in quarantine before."])
