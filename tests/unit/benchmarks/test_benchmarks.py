@@ -12,6 +12,7 @@ import benchmark_mapping
 import benchmark_memory
 import benchmark_pipeline
 import benchmark_resuming
+import benchmark_profiling_cost
 import benchmark_safety_cost
 import benchmark_verify
 import psutil
@@ -168,6 +169,18 @@ def test_what_exactly_once_costs_is_measured_whole(tmp_path: Path) -> None:
     assert ended in ENDED
     (figure,) = json.loads(figures.read_text(encoding="utf-8"))["figures"]
     assert 0 < figure["value"] < 100
+
+
+def test_what_profiling_costs_is_measured_with_and_without(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    ended = benchmark_profiling_cost.main(
+        ["--documents", "30", "--executor", "serial", "--pairs", "1", "--json", str(figures)]
+    )
+    assert ended in ENDED
+    share, pairs = json.loads(figures.read_text(encoding="utf-8"))["figures"]
+    assert 0 < share["value"] < 100
+    assert share["bound"] == 2.0
+    assert pairs["bound"] is None
 
 
 def test_a_tiny_verification_is_measured(tmp_path: Path) -> None:
