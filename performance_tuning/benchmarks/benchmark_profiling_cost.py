@@ -23,7 +23,6 @@ import statistics
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
@@ -41,6 +40,7 @@ from xml_extractor.profiling.clocks import DocumentTimes, WorkerClock
 from xml_extractor.profiling.document_latency import DocumentLatency
 from xml_extractor.profiling.recorder import Recorder
 from xml_extractor.resources import shipped_config
+from xml_extractor.settings import ExecutorChoice
 from xml_extractor.target.base import BatchResult
 
 BOUND_PERCENT: Final = 2.0
@@ -81,7 +81,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
         if arguments.pairs:
             ratios = []
             for number in range(arguments.pairs):
-                seconds = {}
+                seconds: dict[bool, float] = {}
                 for on in (True, False) if number % 2 else (False, True):
                     with databases.database() as target:
                         seconds[on] = one_thread_seconds(source, target, contract, on=on)
@@ -125,8 +125,9 @@ def share(
 def run(source: str, target: str, contract: Contract, executor: str) -> LoadSummary:
     """Load all documents."""
     options = LoadOptions(
-        executor=executor, workers=2, batch_size=BATCH_SIZE, create_tables=True, source_name="benchmark"
-    )  # type: ignore[arg-type]
+        executor=ExecutorChoice(executor), workers=2, batch_size=BATCH_SIZE, create_tables=True,
+        source_name="benchmark",
+    )  # fmt: skip
     summary = load(source, target, contract, options)
     counts = summary.documents
     if counts.read != counts.loaded + counts.quarantined:
@@ -209,9 +210,9 @@ def batch_seconds(plan: Plan) -> float:
 
 
 @contextmanager
-def threads_timed() -> Iterator[Counter[str]]:
+def threads_timed() -> Iterator[dict[str, float]]:
     """Add up the CPU seconds of the threads that take samples and measure memory."""
-    seconds: Counter[str] = Counter()
+    seconds = {"samples": 0.0, "memory": 0.0}
     lock = threading.Lock()
 
     def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,8 +11,8 @@ import benchmark_default_run
 import benchmark_mapping
 import benchmark_memory
 import benchmark_pipeline
-import benchmark_resuming
 import benchmark_profiling_cost
+import benchmark_resuming
 import benchmark_safety_cost
 import benchmark_verify
 import psutil

@@ -288,7 +288,9 @@ def test_a_recorder_that_never_began_has_an_empty_profile() -> None:
     recorder = Recorder()
     recorder.end()
     profile = recorder.profile()
-    assert profile.samples == profile.workers == profile.slowest == ()
+    assert not profile.samples
+    assert not profile.workers
+    assert not profile.slowest
     assert profile.seconds == 0
 
 
