@@ -168,11 +168,13 @@ def figures_of(case: Case) -> list[support.Figure]:
 def gain_figure(case: Case) -> support.Figure:
     """Return what the queue gains, beside what it could gain at most."""
     low, high = case.spread("gain")
+    others = case.median("others")
     return support.Figure(
         f"{case.name}: gain of the queue",
         100 * case.median("gain"),
         "%",
-        detail=f"{low:+.0%} to {high:+.0%}; at most {case.median('most'):+.0%}",
+        detail=f"{low:+.0%} to {high:+.0%}; at most {case.median('most'):+.0%}"
+        + (f"; other programs took {others:.0%} of the machine" if others else ""),
     )
 
 

@@ -22,6 +22,7 @@ import psutil
 from slow_target import Pace, TimedEncoder, TimedTarget, timed_plan, write_documents
 from support import BenchmarkError
 
+from performance_tuning.measuring.machine_watch import MachineWatch
 from performance_tuning.measuring.servers import Databases
 from xml_extractor.contract import read_contract
 from xml_extractor.contract.plan import Plan
@@ -49,6 +50,7 @@ class Overlap:
     making: float  # what making all documents takes, ÷ workers
     inserting: float  # what inserting all of them takes
     cpu: float = 0.0  # CPU of both ÷ cores; 0: not measured
+    others: float = 0.0  # share of the machine that other programs took meanwhile, at the worse of both times
 
     @property
     def slower(self) -> float:
@@ -106,6 +108,7 @@ class Case:
                     "making_seconds": run.making,
                     "inserting_seconds": run.inserting,
                     "cpu_seconds_per_core": run.cpu or None,
+                    "others_share": run.others,
                     "efficiency": run.efficiency,
                     "gain": run.gain,
                     "most": run.most,
@@ -227,6 +230,7 @@ def _engine_run(
 ) -> Overlap:
     stages: list[batch_sequential.SequentialRun] = []
     rows: dict[str, int] = {}
+    others: list[float] = []
 
     def by_queue(source: Engine, target: Target, load: LoadHandle) -> float:
         summary = ParallelCoordinator(source, target, load, plan, options).run()
@@ -243,15 +247,23 @@ def _engine_run(
         return run.wall
 
     def measured(way: Callable[[Engine, Target, LoadHandle], float]) -> float:
-        with databases.database() as url:
-            return _into_database(url, source_url, plan, documents, options, way)
+        with databases.database() as url, MachineWatch(databases.server_cpu_seconds) as machine:
+            wall = _into_database(url, source_url, plan, documents, options, way)
+        others.append(machine.others_share)
+        return wall
 
     walls = _by_turns({"queue": lambda: measured(by_queue), "sequential": lambda: measured(in_rounds)}, turn)
     if rows["queue"] != rows["sequential"]:
         raise BenchmarkError(f"the two ways committed different rows: {rows}; no figure is to be believed")
     [alone] = stages
     return Overlap(
-        walls["queue"], walls["sequential"], None, alone.producing, alone.inserting, alone.cpu / cores
+        queue=walls["queue"],
+        sequential=walls["sequential"],
+        single=None,
+        making=alone.producing,
+        inserting=alone.inserting,
+        cpu=alone.cpu / cores,
+        others=max(others),
     )
 
 
