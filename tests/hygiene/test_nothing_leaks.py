@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 import psycopg
@@ -23,6 +24,7 @@ from psycopg import sql
 from sqlalchemy.engine import URL, make_url
 
 from tests.hygiene import planted
+from tests.support.collector import Collector
 from tests.support.program import CHECKOUT, environment
 from tests.support.servers import PostgresqlServer, conninfo
 from tests.support.tables import dialect_of, ledger, query, read_tables
@@ -32,6 +34,10 @@ from xml_extractor.errors import LoaderError
 from xml_extractor.mapping.protection import SALT_VARIABLE
 
 SALT = {SALT_VARIABLE: planted.SALT}
+
+
+_TEXTS = {".log", ".json", ".jsonl", ".html", ".prom"}
+"""What commands write, by the ends of their names."""
 
 
 class Desk:
@@ -69,7 +75,7 @@ class Desk:
 
     def search(self, *, secrets_only: bool = False) -> None:
         """Look for what was planted in all that was written, the files of this folder among it."""
-        files = [p for p in self.folder.rglob("*") if p.suffix in (".log", ".json", ".jsonl") and p.is_file()]
+        files = [p for p in self.folder.rglob("*") if p.suffix in _TEXTS and p.is_file()]
         texts = [*self.written, *((p.name, p.read_text(encoding="utf-8")) for p in files)]
         assert any(text for _, text in texts)
         expect_nothing(texts, secrets_only=secrets_only)
@@ -114,8 +120,11 @@ def target_url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("executor", ["thread"])
 def test_a_load_that_meets_everything(executor: str, desk: Desk, source_url: str, target_url: str) -> None:
     where = ("--source", source_url, "--target", target_url, "--contract", desk.contract)
-    code = desk.run("load", *where, "--executor", executor, "--summary", "summary.json", "--json")
+    files = ("--summary", "summary.json", "--report", "report.html")
+    with watched_load(desk) as (flags, extra):
+        code = desk.run("load", *where, "--executor", executor, *files, *flags, "--json", **extra)
     assert code == 3, desk.written
+    assert "unique_violation" in (desk.folder / "report.html").read_text(encoding="utf-8")
     # The test is worth something only if every document met the fate that was meant for it.
     states = ledger(target_url)
     assert {int(key) for key, state in states.items() if state == "loaded"} == planted.LOADED
@@ -156,6 +165,42 @@ def test_a_load_that_meets_everything(executor: str, desk: Desk, source_url: str
     desk.search()
 
 
+@contextlib.contextmanager
+def watched_load(desk: Desk) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:
+    """Yield the flags and variables with which a load tells all it can, and keep what it tells."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    collector, done = Collector(), threading.Event()
+    scraped: list[str] = []
+
+    def scrape() -> None:
+        while not done.wait(0.02):
+            with (
+                contextlib.suppress(OSError),
+                urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page,
+            ):
+                scraped.append(page.read().decode())
+
+    scraping = threading.Thread(target=scrape)
+    scraping.start()
+    try:
+        yield (
+            ("--metrics-port", str(port), "--metrics-textfile", "metrics.prom", "--telemetry"),
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url},
+        )
+    finally:
+        done.set()
+        scraping.join()
+        collector.close()
+    sent = [*map(str, collector.traces()), *map(str, collector.metrics())]
+    # They tell something of this load, so that it is worth looking at what they do not tell.
+    assert any("not_convertible" in page for page in scraped + sent)
+    assert any("BATCH INSERT" in text for text in sent)
+    assert "not_convertible" in (desk.folder / "metrics.prom").read_text(encoding="utf-8")
+    desk.written += [("scraped", page) for page in scraped] + [("telemetry", text) for text in sent]
+
+
 def test_private_columns_hold_what_is_left_of_their_values(
     desk: Desk, source_url: str, target_url: str
 ) -> None:
@@ -185,7 +230,8 @@ def test_an_error_that_ends_the_run_quotes_nothing(
     source = f"sqlite:///{(tmp_path / 'ending.db').as_posix()}"
     planted.plant(source, ENDING)
     where = ("--source", source, "--target", target_url, "--contract", desk.contract)
-    assert desk.run("load", *where, "--summary", "summary.json", "--json") == 5
+    files = ("--summary", "summary.json", "--report", "report.html")
+    assert desk.run("load", *where, *files, "--json") == 5
     assert "[ZZ123]" in desk.written[-1][1]
     assert desk.run("status", *where[:4]) == 0
     desk.written.append(("the ledger", planted.bookkeeping(target_url)))
@@ -339,7 +385,8 @@ def test_passwords(way: str, outcome: str, desk: Desk, source_url: str, with_pas
         flags = ("--target-password-file", str(file))
     where = ("--source", source_url, "--target", url.render_as_string(hide_password=False), *flags)
     contract = ("--contract", str(desk.contract))
-    code = desk.run("load", *where, *contract, "--create-tables", "--summary", "summary.json", **extra)
+    files = ("--summary", "summary.json", "--report", "report.html")
+    code = desk.run("load", *where, *contract, "--create-tables", *files, **extra)
     assert code == {"right": 3, "bad url": code}.get(outcome, 5), desk.written
     assert code != 1
     others = [("status", *where), ("doctor", *where, *contract), ("quarantine", "list", *where, *contract)]
@@ -360,4 +407,5 @@ def test_every_command_is_looked_at() -> None:
     assert actions is not None
     commands = set(actions._group_actions[0].choices or ())
     seen = {"load", "stage", "sample", "contract", "quarantine", "status", "doctor", "rollback", "verify"}
+    seen.add("report")  # of what `load --report` is made of
     assert commands == seen
