@@ -36,7 +36,7 @@ def test_the_commands_of_the_interface_are_there() -> None:
     assert COMMANDS.keys() == {
         "load", "stage", "sample", "contract check", "contract ddl", "contract schema", "quarantine list",
         "quarantine show", "quarantine export", "quarantine replay", "quarantine purge", "status", "rollback",
-        "verify", "doctor",
+        "verify", "report", "doctor",
     }  # fmt: skip
 
 
