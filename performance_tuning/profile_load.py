@@ -172,8 +172,8 @@ def _header(arguments: argparse.Namespace, settings: LoadSettings) -> str:
         f"{now}; {this_machine().shown}; {libraries}"
         + (f"; commit {git.shown}" if git is not None else "")
         + ".\n\n"
-        "Words are used as in docs/architecture.md: *parse* is bytes to tree; *map* tree to rows as the target\n"
-        "takes them; *blocked* waiting for room in the queue; *idle* waiting for documents. One load\n"
+        "Words are used as in docs/architecture.md: *parse* is bytes to tree; *map* tree to rows as the\n"
+        "target takes them; *blocked* waiting for room in the queue; *idle* waiting for documents. One load\n"
         "each: how much such figures vary from run to run, `establish_baseline.py` says.\n"
     )
 

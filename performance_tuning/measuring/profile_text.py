@@ -58,8 +58,8 @@ def _headline(way: str, load: LoadFigures) -> str:
         f"{documents} ({formats.count(load.quarantined)} of them to quarantine), {rows} in "
         f"{formats.seconds(load.seconds)}: **{formats.rate(load.documents_per_second)} documents/s** "
         f"({formats.rate(load.steady_documents_per_second)} without the {startup} that workers took to "
-        f"start). Target: {way}. {workers} as {_EXECUTORS.get(load.executor, load.executor)}, {threads}{path}; "
-        f"other programs took {formats.share(load.others_share)} of the machine."
+        f"start). Target: {way}. {workers} as {_EXECUTORS.get(load.executor, load.executor)}, {threads}"
+        f"{path}; other programs took {formats.share(load.others_share)} of the machine."
     )
 
 
