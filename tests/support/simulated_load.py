@@ -7,6 +7,7 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from xml_extractor.processing.hill_climb import HillClimber, Setting
 from xml_extractor.processing.tuning_windows import BatchTimes
@@ -27,63 +28,81 @@ class SimulatedLoad:
     noise: float = 0.0
     seed: int = 1
     retries: Callable[[int], float] = lambda threads: 0.0  # chance of a retry, which takes as long again
-    most_threads: int = 64
+    most_threads: int = 64  # that the server lets in
     documents: int = 0
-    now: float = 0.0
     said: list[tuple[float, str]] = field(default_factory=list)
+    _chance: random.Random = field(init=False)
+    # A thread's next moment: it has done with a batch, if it had one, and takes the next.
+    _events: list[tuple[float, int, _Batch | None]] = field(default_factory=list)
+    _level: float = 0.0  # documents in the queue; below 0: promised to who waits for them
+    _level_at: float = 0.0
+    _room: int = 0
+
+    def __post_init__(self) -> None:
+        self._chance = random.Random(self.seed)
 
     def expected_rate(self, setting: Setting, now: float = 0.0) -> float:
         """Documents a second under a setting, by the curve alone."""
         size = min(setting.batch_size, BYTES_LET_IN)
-        chance = self.retries(setting.insert_threads)
-        seconds = self.curve(size, setting.insert_threads, now) * (1 + chance)
+        tries = 1 / (1 - self.retries(setting.insert_threads))
+        seconds = self.curve(size, setting.insert_threads, now) * tries
         return min(self.worker_rate, setting.insert_threads * size / seconds)
 
     def run(self, climber: HillClimber, until: float) -> None:
         """Load until this moment; what the climber wants is in force at once."""
-        chance = random.Random(self.seed)
-        climber.in_force(self.now)
-        # A thread's next moment: it has done with a batch, if it had one, and takes the next.
-        events: list[tuple[float, int, tuple[int, float, float, int] | None]] = [
-            (self.now, thread, None) for thread in range(climber.setting.insert_threads)
-        ]
-        room, level, level_at = (
-            0,
-            0.0,
-            self.now,
-        )  # documents in the queue; below 0: promised to who waits for them
-        while events and events[0][0] < until:
-            now, thread, done = heapq.heappop(events)
-            setting = climber.setting
-            size = min(setting.batch_size, BYTES_LET_IN)
-            room = max(room, (setting.insert_threads + 1) * size)  # the queue never gets smaller
-            level = min(room, level + (now - level_at) * self.worker_rate)
-            level_at = self.now = now
+        if not self._events:
+            climber.in_force(0.0)
+            self._put_in_force(climber.setting, 0.0)
+        while self._events[0][0] < until:
+            now, thread, done = heapq.heappop(self._events)
+            self._level = min(self._room, self._level + (now - self._level_at) * self.worker_rate)
+            self._level_at = now
             if done is not None:
-                documents, waited, worked, retries = done
-                self.documents += documents
-                batch = BatchTimes(documents, waited, worked, now, round(max(0, level)), retries)
-                self.said += [(now, line) for line in climber.add(batch)]
-                if climber.setting.insert_threads > self.most_threads:
-                    climber.refuse_threads(self.most_threads, "the server has no more connections")
-                if climber.setting != setting:
-                    for added in set(range(climber.setting.insert_threads)) - {event[1] for event in events}:
-                        if added != thread:
-                            heapq.heappush(events, (now, added, None))
+                before = climber.setting
+                self._report(climber, done, now)
+                if climber.setting != before:
+                    if climber.setting.insert_threads > self.most_threads:
+                        self._say(now, climber.refuse_threads(self.most_threads, "the server is full"))
                     climber.in_force(now)
-                    setting = climber.setting
-                    size = min(setting.batch_size, BYTES_LET_IN)
-            if thread >= setting.insert_threads:
-                continue  # it has left
-            waited = max(0.0, (size - level) / self.worker_rate)
-            if waited > BATCH_SECONDS:
-                waited = BATCH_SECONDS
-                size = max(1, int(level + waited * self.worker_rate))
-            level -= size
-            retries = 0
-            while chance.random() < self.retries(setting.insert_threads):
-                retries += 1
-            worked = self.curve(size, setting.insert_threads, now) * (1 + retries)
-            worked *= max(0.2, chance.gauss(1.0, self.noise))
-            heapq.heappush(events, (now + waited + worked, thread, (size, waited, worked, retries)))
-        self.now = until
+                    self._put_in_force(climber.setting, now, besides=thread)
+            if thread < climber.setting.insert_threads:  # else it leaves
+                self._take(climber.setting, thread, now)
+
+    def _report(self, climber: HillClimber, done: _Batch, now: float) -> None:
+        self.documents += done.documents
+        left = round(max(0.0, self._level))
+        self._say(
+            now,
+            climber.add(BatchTimes(done.documents, done.waited, done.worked, now, left, done.retries)),
+        )
+
+    def _say(self, now: float, lines: list[str]) -> None:
+        self.said += [(now, line) for line in lines]
+
+    def _put_in_force(self, setting: Setting, now: float, besides: int = -1) -> None:
+        size = min(setting.batch_size, BYTES_LET_IN)
+        self._room = max(self._room, (setting.insert_threads + 1) * size)  # it never gets smaller
+        there = {event[1] for event in self._events} | {besides}
+        for added in set(range(setting.insert_threads)) - there:
+            heapq.heappush(self._events, (now, added, None))
+
+    def _take(self, setting: Setting, thread: int, now: float) -> None:
+        size = min(setting.batch_size, BYTES_LET_IN)
+        waited = max(0.0, (size - self._level) / self.worker_rate)
+        if waited > BATCH_SECONDS:
+            waited = BATCH_SECONDS
+            size = max(1, int(self._level + waited * self.worker_rate))
+        self._level -= size
+        retries = 0
+        while self._chance.random() < self.retries(setting.insert_threads):
+            retries += 1
+        worked = self.curve(size, setting.insert_threads, now) * (1 + retries)
+        worked *= max(0.2, self._chance.gauss(1.0, self.noise))
+        heapq.heappush(self._events, (now + waited + worked, thread, _Batch(size, waited, worked, retries)))
+
+
+class _Batch(NamedTuple):
+    documents: int
+    waited: float
+    worked: float
+    retries: int

@@ -87,8 +87,6 @@ class AutoTune:
         if self._climber.setting != self._wanted:
             self._wanted = self._climber.setting
             self._carry_out(self._wanted)
-        elif said and self._threads is not None and self._threads.count != self._wanted.insert_threads:
-            self._carry_out(self._wanted)
         if not self._is_in_force and (self._threads is None or self._threads.is_settled()):
             self._is_in_force = True
             self._climber.in_force(perf_counter())

@@ -150,7 +150,6 @@ class HillClimber:
         self._trial: _Trial | None = None
         self._most_threads = bounds.insert_threads  # less than bounds say after a refusal
         self._since = -inf
-        self._to_skip = start.insert_threads - 1
         self._level = 0
         self._last_move: _Move | None = None
         self._tried = {start}
@@ -185,9 +184,6 @@ class HillClimber:
     def in_force(self, now: float) -> None:
         """Say that ``setting`` is in force from ``now`` on."""
         self._since = now
-        self._to_skip = (
-            self.setting.insert_threads - 1
-        )  # the first batch of each waits for a queue that changes
         measured = self._measured if self._trial is None else self._trial.measured
         measured.put_in_force()
 
@@ -207,9 +203,6 @@ class HillClimber:
     def add(self, batch: BatchTimes) -> list[str]:
         """Take note of a committed batch; returns what is decided because of it, in words for the log."""
         if batch.began_at < self._since:
-            return []
-        if self._to_skip > 0:
-            self._to_skip -= 1
             return []
         trial = self._trial
         measured = self._measured if trial is None else trial.measured
@@ -300,7 +293,8 @@ class HillClimber:
         elif self._level == 0:
             threads = threads * 2 if move is _Move.MORE else threads // 2
         elif self._level == _NEAR:
-            threads += 1 if move is _Move.MORE else -1
+            near = max(1, threads // 4)
+            threads += near if move is _Move.MORE else -near
         threads = max(1, min(threads, self._most_threads))
         setting = Setting(max(1, batch), threads)
         return None if setting == held else setting
@@ -326,6 +320,15 @@ class HillClimber:
             if last or gain + sure * error < needed:
                 return [self._put_back(self._comparison(trial, gain, error))]
             return []
+        if held.busy < TARGET_IS_LIMIT:
+            # What workers make of their time is not the setting's doing, as long as it leaves them room.
+            if gain + SURE * error < -TOLERANCE:
+                return [self._put_back(self._comparison(trial, gain, error))]
+            if tried.busy <= LEAVES_ROOM:
+                return self._keep(trial, gain, error, now)
+            return (
+                [self._put_back(f"no room is left: {self._comparison(trial, gain, error)}")] if last else []
+            )
         lost = tried.rate / max(self._best_rate, 1e-9) - 1
         if lost + sure * error < -TOLERANCE:
             return [self._put_back(self._comparison(trial, gain, error))]
@@ -334,10 +337,6 @@ class HillClimber:
                 return []
             if lost < -TOLERANCE:
                 return [self._put_back(self._comparison(trial, gain, error))]
-        if held.busy < TARGET_IS_LIMIT and tried.busy > LEAVES_ROOM:
-            return [
-                self._put_back(f"which leaves the target no room: {self._comparison(trial, gain, error)}")
-            ]
         return self._keep(trial, gain, error, now)
 
     def _comparison(self, trial: _Trial, gain: float, error: float) -> str:

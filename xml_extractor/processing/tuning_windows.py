@@ -9,7 +9,7 @@ the comparison.
 
 For a while after a change a load can be settling documents faster than they arrive, out of what has
 gathered in the queue, or have them arrive faster than it settles them, into a queue that has become larger.
-What the setting can do in the long run is the lesser of the two, so that is a window's rate."""
+What the setting can do in the long run is the lesser of the two, so that is its rate."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ class BatchTimes:
 class Window:
     """Some consecutive cycles under one setting."""
 
-    rate: float  # documents in a second: settled, or arrived in the queue, whichever is less
+    settled: float  # documents in a second
+    arrived: float  # documents in a second, in the queue
     seconds: float  # of wall clock that it covers
     busy: float  # share of the insert threads' time that was not waiting
     batch_documents: float  # on average
@@ -76,29 +77,33 @@ class Measurement:
     windows: deque[Window] = field(default_factory=lambda: deque(maxlen=KEPT_WINDOWS))
     fresh: int = 0  # windows since the setting was last put in force
     _cycles: list[BatchTimes] = field(default_factory=list)
-    _left_before: int | None = None
+    _left_before: int | None = None  # in the window before; None while the first cycles go by
 
     def put_in_force(self) -> None:
-        """The setting is in force from now on: an unfinished window is dropped."""
+        """The setting is in force from now on: an unfinished window is dropped, and the first cycle of each
+        thread, which may have waited for a queue that is changing, shows only where the queue stands."""
         self.fresh = 0
         self._cycles.clear()
         self._left_before = None
 
     def add(self, batch: BatchTimes) -> Window | None:
         """Add one cycle; return the window that it completes."""
-        if self._left_before is None:
-            self._left_before = batch.left  # this batch shows only where the queue stands
-            return None
         self._cycles.append(batch)
         cycles = self._cycles
+        if self._left_before is None:
+            if len(cycles) == self.threads:
+                self._left_before, self._cycles = _left(cycles), []
+            return None
         seconds = sum(cycle.waited + cycle.worked for cycle in cycles)
         if len(cycles) < self.threads or seconds < WINDOW_SECONDS * self.threads:
             return None
         documents = sum(cycle.documents for cycle in cycles)
         worked = sum(cycle.worked for cycle in cycles)
-        arrived = documents + batch.left - self._left_before
+        left = _left(cycles)
+        arrived = documents + left - self._left_before
         window = Window(
-            rate=max(0, min(documents, arrived)) * self.threads / seconds,
+            settled=documents * self.threads / seconds,
+            arrived=arrived * self.threads / seconds,
             seconds=seconds / self.threads,
             busy=worked / seconds,
             batch_documents=documents / len(cycles),
@@ -108,7 +113,7 @@ class Measurement:
         self.windows.append(window)
         self.fresh += 1
         self._cycles = []
-        self._left_before = batch.left
+        self._left_before = left
         return window
 
     def last(self, count: int) -> Measurement:
@@ -123,8 +128,9 @@ class Measurement:
 
     @property
     def rate(self) -> float:
-        """Documents settled in a second: the windows' median; 0 where there is none."""
-        return _median(window.rate for window in self.windows)
+        """Documents that the setting can settle in a second, for long; 0 where nothing was measured."""
+        settled = _median(window.settled for window in self.windows)
+        return max(0.0, min(settled, _median(window.arrived for window in self.windows)))
 
     @property
     def busy(self) -> float:
@@ -160,7 +166,7 @@ class Noise:
     def see(self, measurement: Measurement) -> None:
         """Learn from a measurement that a window has just been added to."""
         if measurement.fresh >= 2:
-            before, now = measurement.windows[-2].rate, measurement.windows[-1].rate
+            before, now = measurement.windows[-2].settled, measurement.windows[-1].settled
             if before + now > 0:
                 self._differences.append(2 * abs(now - before) / (before + now))
 
@@ -175,6 +181,11 @@ class Noise:
         """The standard error of a comparison of medians of so many windows each, as a share."""
         # The median of n normal values varies by pi / 2 more than their mean.
         return self.share * sqrt(sum(1.5708 / max(1, count) for count in windows))
+
+
+def _left(cycles: Iterable[BatchTimes]) -> int:
+    """Return how full the queue was: the most that was left, because threads that end together leave less."""
+    return max(cycle.left for cycle in cycles)
 
 
 def _median(values: Iterable[float]) -> float:
