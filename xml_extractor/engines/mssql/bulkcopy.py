@@ -28,6 +28,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
+from time import perf_counter
 from typing import Any, Final
 
 from xml_extractor.contract.plan import Plan, Table
@@ -377,6 +378,7 @@ class BulkCopyWriter:
         avoid_lock_escalation: bool,
         timeout_seconds: float,
     ) -> None:
+        self.table_seconds: dict[str, float] = {}
         self._by_json = by_json
         self._load = load
         self._counts_rows = counts_rows
@@ -396,6 +398,7 @@ class BulkCopyWriter:
         in_bulk = isinstance(wire, CoreWire) and is_trusted(self._load) and not _careful[self._load]
         if _careful[self._load]:
             _careful[self._load] -= 1
+        self.table_seconds.clear()
         counts: list[int] = []
         waiting: list[tuple[Table, Sequence[Any]]] = []  # tables for OPENJSON, which takes several at once
         for table, pieces in tables:
@@ -408,6 +411,7 @@ class BulkCopyWriter:
             else:
                 assert isinstance(wire, CoreWire)
                 counts += self._flushed(wire, waiting)
+                started = perf_counter()
                 try:
                     counts.append(self._copy(wire, table, list(chain.from_iterable(given))))
                 except BulkCopyMisread:
@@ -415,6 +419,7 @@ class BulkCopyWriter:
                 except Exception as error:  # a copy may also fail with the statement after it
                     self._judge(error, table)
                     raise
+                self.table_seconds[table.name] = perf_counter() - started
         return counts + self._flushed(wire, waiting)
 
     def _flushed(self, wire: Wire, waiting: list[tuple[Table, Sequence[Any]]]) -> list[int]:

@@ -27,6 +27,9 @@ holds 5,000 locks on one table or index (Microsoft's "Transaction locking and ro
 class RowWriter(Protocol):
     """Writes encoded rows over a wire, inside the transaction that is open on it.  One session's."""
 
+    table_seconds: dict[str, float]
+    """Of the last :meth:`write_tables`: table → seconds, where a table has requests of its own."""
+
     def write_tables(self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:
         """Insert the rows of several tables, parents first; return the rows that each table took.
 

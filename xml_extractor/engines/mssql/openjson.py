@@ -84,6 +84,7 @@ class OpenJsonWriter(RowWriter):
         self._most_rows = LOCK_ESCALATION_ROWS if avoid_lock_escalation else None
         self._gaps = frozenset(gaps)
         self._by_parameters = ValuesWriter(schema, keep_identity=keep_identity)
+        self.table_seconds: dict[str, float] = {}  # none: one request serves several tables
         self._inserts: dict[str, str] = {}
         self._requests: dict[tuple[str, ...], str] = {}
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Final
 
 from xml_extractor.contract.plan import Table
@@ -164,6 +165,7 @@ class _ParameterWriter(RowWriter, ABC):
     def __init__(self, schema: str | None = None, *, keep_identity: Collection[str] = ()) -> None:
         self._schema = schema
         self._identity = IdentityInsert(schema, keep_identity)
+        self.table_seconds: dict[str, float] = {}
         self._targets: dict[str, _Target] = {}
 
     @abstractmethod
@@ -180,9 +182,13 @@ class _ParameterWriter(RowWriter, ABC):
             Exception: the driver's.
         """
         all_rows = [[row for piece in storable(pieces) for row in piece] for _, pieces in tables]
-        return [
-            self.write_table(wire, table, rows) for (table, _), rows in zip(tables, all_rows, strict=True)
-        ]
+        self.table_seconds.clear()
+        taken = []
+        for (table, _), rows in zip(tables, all_rows, strict=True):
+            started = perf_counter()
+            taken.append(self.write_table(wire, table, rows))
+            self.table_seconds[table.name] = perf_counter() - started
+        return taken
 
     def write_table(self, wire: Wire, table: Table, rows: Sequence[tuple[Any, ...]]) -> int:
         """Insert rows of parameters into one table; return how many, each of which the server has taken."""

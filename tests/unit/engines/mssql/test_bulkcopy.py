@@ -73,6 +73,7 @@ class FakeCore(CoreWire):
 
 class JsonWriter:
     def __init__(self) -> None:
+        self.table_seconds: dict[str, float] = {}
         self.written: list[tuple[str, list[Any]]] = []
 
     def write_tables(self, wire: Wire, tables: Sequence[tuple[Table, Sequence[Any]]]) -> list[int]:

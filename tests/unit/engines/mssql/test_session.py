@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -94,6 +95,8 @@ class ScriptedWire(Wire):
 
 
 class CountingWriter:
+    table_seconds: ClassVar[dict[str, float]] = {}
+
     def write_tables(self, wire: Wire, tables: Sequence[tuple[Any, Sequence[Any]]]) -> list[int]:
         wire.execute("INSERT BY PATH")
         return [len(rows) for _, rows in tables]
@@ -295,7 +298,7 @@ def test_many_rows_are_all_or_none(session: MssqlSession, wire: ScriptedWire) ->
 def test_rows_written_outside_of_a_transaction_have_one_of_their_own(
     session: MssqlSession, wire: ScriptedWire, fails: str
 ) -> None:
-    table = cast("Table", object())
+    table = cast("Table", SimpleNamespace(name="one"))
     assert session.write_rows(table, ["a", "b"]) == 2
     assert wire.statements == ["BEGIN TRANSACTION", "INSERT BY PATH", "COMMIT TRANSACTION"]
     wire.on(fails, ValueError("refused"))
@@ -303,6 +306,20 @@ def test_rows_written_outside_of_a_transaction_have_one_of_their_own(
         session.write_rows(table, ["a"])
     assert wire.statements[-1] == "IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION"
     assert session.query("SELECT 1") == []
+
+
+def test_time_is_told_by_table_or_divided_by_rows(session: MssqlSession, wire: ScriptedWire) -> None:
+    one, two, three = (cast("Table", SimpleNamespace(name=name)) for name in ("one", "two", "three"))
+    session.begin()
+    CountingWriter.table_seconds["one"] = 0.0
+    try:
+        first, second, third = session.write_tables([(one, ["a"]), (two, ["a", "b", "c"]), (three, ["a"])])
+    finally:
+        CountingWriter.table_seconds.clear()
+    assert [first.rows, second.rows, third.rows] == [1, 3, 1]
+    assert first.seconds == 0.0
+    assert second.seconds == pytest.approx(3 * third.seconds)
+    assert third.seconds > 0
 
 
 def test_rolling_back_a_lost_connection_is_harmless(session: MssqlSession, wire: ScriptedWire) -> None:
