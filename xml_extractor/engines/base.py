@@ -302,6 +302,8 @@ class Engine(ABC):
     name: ClassVar[str]
     system: ClassVar[str] = "other_sql"
     """As OpenTelemetry's conventions for databases name it (``db.system.name``)."""
+    usual_port: ClassVar[int | None] = None
+    """Where such servers listen unless told otherwise."""
     max_insert_threads: ClassVar[int | None] = None
     """The most writers the engine can use at once, or None for no limit."""
     insert_paths: ClassVar[tuple[str, ...]] = ()
@@ -318,6 +320,11 @@ class Engine(ABC):
     @abstractmethod
     def database(self) -> str:
         """The database's own name, the same whatever host, driver or port is used to reach it."""
+
+    @property
+    def namespace(self) -> str:
+        """The database as OpenTelemetry's conventions have it (``db.namespace``): unique at its server."""
+        return self.database
 
     @property
     def server(self) -> tuple[str | None, int | None]:

@@ -100,6 +100,7 @@ class PostgresqlEngine(Engine):
 
     name: ClassVar[str] = "postgresql"
     system: ClassVar[str] = "postgresql"
+    usual_port: ClassVar[int | None] = 5432
     max_insert_threads: ClassVar[int | None] = None
 
     settings: tuple[tuple[str, str], ...] = ()
@@ -128,7 +129,7 @@ class PostgresqlEngine(Engine):
         host, port = self._setting("host"), self._setting("port")
         if not host or "," in host:
             return None, None
-        return host, int(port) if port.isdecimal() else 5432
+        return host, int(port) if port.isdecimal() else self.usual_port
 
     def connect(self, *, write: bool, application: str) -> Session:
         """Open a connection."""

@@ -36,8 +36,8 @@ class WatchedLoad:
     summary: Callable[[], LoadSummary]  # figures so far
     database: Mapping[str, Any]
     """Of the target, for labels and attributes: ``system`` (as OpenTelemetry's conventions name it, such as
-    ``postgresql`` or ``microsoft.sql_server``), ``name`` (database), ``server`` (host) and ``port``, where
-    there are such."""
+    ``postgresql`` or ``microsoft.sql_server``), ``name`` (database), ``server`` (host), and ``port`` where it
+    is not the usual one, as far as there are such."""
 
 
 class LoadObserver:

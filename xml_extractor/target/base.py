@@ -303,7 +303,7 @@ class Target(ABC):
     """Whether records must carry the hash of their document."""
     database: Mapping[str, Any] = MappingProxyType({})
     """The database for labels: ``system`` (as OpenTelemetry's conventions name it), ``name``, ``server``
-    (host) and ``port``, where there are such."""
+    (host), and ``port`` where it is not the usual one, as far as there are such."""
 
     @property
     @abstractmethod

@@ -33,7 +33,9 @@ class DatabaseTarget(Target):
         self._retry_seconds = retry_seconds
         self.max_insert_threads = engine.max_insert_threads
         host, port = engine.server
-        labels = {"system": engine.system, "name": engine.database, "server": host, "port": port}
+        if port == engine.usual_port:
+            port = None
+        labels = {"system": engine.system, "name": engine.namespace, "server": host, "port": port}
         self.database = {name: value for name, value in labels.items() if value is not None}
 
     @property

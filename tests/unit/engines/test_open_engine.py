@@ -18,6 +18,7 @@ from xml_extractor.engines.mssql.connection import ConnectionSettings
 from xml_extractor.engines.postgresql import PostgresqlEngine
 from xml_extractor.engines.sqlite import SqliteEngine, file_uri
 from xml_extractor.errors import UsageError
+from xml_extractor.target.database_target import DatabaseTarget
 
 
 def test_sqlite_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,3 +233,30 @@ def test_opening_loads_no_driver_that_is_not_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["sqlite", "False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("url", "labels"),
+    [
+        ("sqlite:///x.db", {"system": "sqlite", "name": "x.db"}),
+        ("postgresql://u@h/lending", {"system": "postgresql", "name": "lending", "server": "h"}),
+        ("postgresql://u@h:5432/lending", {"system": "postgresql", "name": "lending", "server": "h"}),
+        (
+            "postgresql://u@h:6432/lending",
+            {"system": "postgresql", "name": "lending", "server": "h", "port": 6432},
+        ),
+        ("mssql://u@h/lending", {"system": "microsoft.sql_server", "name": "lending", "server": "h"}),
+        (
+            "mssql://u@h:7/lending",
+            {"system": "microsoft.sql_server", "name": "lending", "server": "h", "port": 7},
+        ),
+        (
+            "mssql://u@h%5Cprod/lending",
+            {"system": "microsoft.sql_server", "name": "prod|lending", "server": "h"},
+        ),
+    ],
+)
+def test_a_target_is_labelled_as_the_conventions_for_databases_want_it(
+    url: str, labels: dict[str, object]
+) -> None:
+    assert DatabaseTarget(open_engine(url), retry_seconds=0.0).database == labels

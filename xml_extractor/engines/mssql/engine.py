@@ -40,6 +40,7 @@ class MssqlEngine(Engine):
 
     name: ClassVar[str] = "mssql"
     system: ClassVar[str] = "microsoft.sql_server"
+    usual_port: ClassVar[int | None] = 1433
     max_insert_threads: ClassVar[int | None] = None
     insert_paths: ClassVar[tuple[str, ...]] = INSERT_PATHS
     rewrites: ClassVar[frozenset[str]] = frozenset({"xml", "real"})
@@ -60,6 +61,15 @@ class MssqlEngine(Engine):
         return self.settings.database
 
     @property
+    def namespace(self) -> str:
+        """The database, behind its instance where that has a name."""
+        try:
+            instance = parse_server(self.settings.server).instance
+        except ValueError:
+            instance = None
+        return f"{instance}|{self.database}" if instance else self.database
+
+    @property
     def server(self) -> tuple[str | None, int | None]:
         """Host and port; no port where an instance is named, as the server's browser service tells it, and
         neither where a data source names them."""
@@ -67,7 +77,7 @@ class MssqlEngine(Engine):
             named = parse_server(self.settings.server)
         except ValueError:
             return None, None
-        return named.host, named.port or (None if named.instance else 1433)
+        return named.host, named.port or (None if named.instance else self.usual_port)
 
     # ---- connecting
 
