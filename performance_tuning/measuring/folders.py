@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from performance_tuning.measuring.interrupting import signals_held
+
 FOLDER_PREFIX: Final = "xml_extractor_measuring_"
 
 
@@ -18,9 +20,18 @@ def temporary_folder(beneath: Path | None = None) -> Iterator[Path]:
     Args:
         beneath: where to make it; ``None`` = where the system has temporary files.
     """
-    # Files of a process that was just killed may stay locked for a moment on Windows.
-    with tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, dir=beneath, ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    try:
+        with signals_held():
+            # Files of a process that was just killed may stay locked for a moment on Windows.
+            folder = tempfile.TemporaryDirectory(
+                prefix=FOLDER_PREFIX, dir=beneath, ignore_cleanup_errors=True
+            )
+        yield Path(folder.name)
+    finally:
+        if folder is not None:
+            with signals_held():
+                folder.cleanup()
 
 
 def other_folders(own: Path) -> list[Path]:

@@ -202,18 +202,25 @@ class _GivenDatabase:
         """Create the tables, and drop them at the end."""
         self.check_empty()
         made_file = self._file is not None and not self._file.exists()
-        with signals_held(), self._session(write=True) as session:
+        made = False
+        try:
+            with signals_held():
+                self._create()
+                made = True
+            yield FreshTarget(self._url, create_tables=False)
+        finally:
+            if made:
+                self._drop(self._specs)
+            if made_file and self._file is not None:
+                remove_sqlite_files(self._file)
+
+    def _create(self) -> None:
+        with self._session(write=True) as session:
             session.begin()
             # No "if not exists": what somebody else creates at this moment is not ours to drop.
             for statement in self._engine.create_statements(self._specs):
                 session.execute(statement)
             session.commit()
-        try:
-            yield FreshTarget(self._url, create_tables=False)
-        finally:
-            self._drop(self._specs)
-            if made_file and self._file is not None:
-                remove_sqlite_files(self._file)
 
     def _drop(self, specs: Sequence[TableSpec]) -> None:
         with signals_held(), self._session(write=True) as session:

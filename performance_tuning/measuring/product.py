@@ -105,7 +105,8 @@ def run_to_end(
             status = program.wait(bound_seconds)
     finally:
         if program is not None and status is None:
-            end_family(program)
+            with signals_held():
+                end_family(program)
         if program is not None and reader is not None:
             # What it started may hold the pipe open for a moment longer.
             reader.join(_END_SECONDS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -75,7 +75,8 @@ class SqliteFolder:
         try:
             yield f"sqlite:///{path.as_posix()}"
         finally:
-            remove_sqlite_files(path)
+            with signals_held():
+                remove_sqlite_files(path)
 
     def server_cpu_seconds(self) -> float:
         """SQLite has no server."""
@@ -115,24 +116,29 @@ class PostgresqlServer:
     def database(self) -> Iterator[str]:
         """A new database's URL; the database is dropped at the end."""
         name = new_name()
+        made = False
+        try:
+            with signals_held():
+                self._create(name)
+                made = True
+            yield self._url.set(database=name).render_as_string(hide_password=False)
+        finally:
+            if made:
+                with signals_held():
+                    _drop(lambda: self._execute(f'DROP DATABASE "{name}" WITH (FORCE)'), name, self.name)
+
+    def _create(self, name: str) -> None:
         # Made as the named one is: how texts are compared decides what keys and indexes cost.
-        with signals_held(), self._administrator() as connection:
+        with self._administrator() as connection:
             row = connection.execute(
                 "SELECT quote_literal(pg_encoding_to_char(encoding)), quote_literal(datcollate), "
                 "quote_literal(datctype), datlocprovider::text FROM pg_database "
                 "WHERE datname = current_database()"
             ).fetchone()
-            options = ""
-            if row is not None and row[3] == "c":
-                options = f" TEMPLATE template0 ENCODING {row[0]} LC_COLLATE {row[1]} LC_CTYPE {row[2]}"
-            self._execute(connection, f'CREATE DATABASE "{name}"{options}')
-        try:
-            yield self._url.set(database=name).render_as_string(hide_password=False)
-        finally:
-            with signals_held(), self._administrator() as connection:
-                _drop(
-                    lambda: self._execute(connection, f'DROP DATABASE "{name}" WITH (FORCE)'), name, self.name
-                )
+        options = ""
+        if row is not None and row[3] == "c":
+            options = f" TEMPLATE template0 ENCODING {row[0]} LC_COLLATE {row[1]} LC_CTYPE {row[2]}"
+        self._execute(f'CREATE DATABASE "{name}"{options}')
 
     def server_cpu_seconds(self) -> float:
         """CPU time that the server has taken so far, if it runs on this machine: all its processes, those
@@ -166,11 +172,12 @@ class PostgresqlServer:
         with connection:
             yield connection
 
-    def _execute(self, connection: Any, sql: str) -> None:
+    def _execute(self, sql: str) -> None:
         import psycopg
 
         try:
-            connection.execute(sql)
+            with self._administrator() as connection:
+                connection.execute(sql)
         except psycopg.Error as error:
             raise _refused(self._url.render_as_string(hide_password=False), error, self._named_by) from None
 
@@ -194,16 +201,23 @@ class MssqlServer:
     def database(self) -> Iterator[str]:
         """A new database's URL; the database is dropped at the end."""
         name = new_name()
-        with signals_held(), self._administrator() as session:
-            try:
-                session.execute(f"CREATE DATABASE {name}")
-            except Exception as error:  # noqa: BLE001 - whatever the driver raises, the engine knows it
-                raise _refused(self._master, error, self._named_by) from None
+        made = False
         try:
+            with signals_held():
+                self._execute(f"CREATE DATABASE {name}")
+                made = True
             yield self._url.set(database=name).render_as_string(hide_password=False)
         finally:
-            with signals_held(), self._administrator() as session:
-                _drop(lambda: session.execute(f"DROP DATABASE {name}"), name, self.name)
+            if made:
+                with signals_held():
+                    _drop(lambda: self._execute(f"DROP DATABASE {name}"), name, self.name)
+
+    def _execute(self, sql: str) -> None:
+        with self._administrator() as session:
+            try:
+                session.execute(sql)
+            except Exception as error:  # noqa: BLE001 - whatever the driver raises, the engine knows it
+                raise _refused(self._master, error, self._named_by) from None
 
     def server_cpu_seconds(self) -> float:
         """CPU time that the server has taken so far, if it runs on this machine and may be looked at."""
@@ -313,18 +327,18 @@ def _refused(url: str, error: BaseException, named_by: str) -> MeasuringError:
         return MayNotCreateError(
             f"{named_by}: the login may not create databases; let it, or name an empty database to measure in"
         )
-    return MeasuringError(f"{named_by}: the server refuses to make a database: {fault.message}")
+    return MeasuringError(f"{named_by}: the server refuses to make or drop a database: {fault.message}")
 
 
-def _drop(drop: Any, name: str, server: str) -> None:
+def _drop(drop: Callable[[], None], name: str, server: str) -> None:
     for attempt in range(1, _DROP_ATTEMPTS + 1):
         try:
             drop()
-        except Exception as error:  # noqa: BLE001 - drivers raise what they like
+        except MeasuringError as error:
             if attempt == _DROP_ATTEMPTS:
                 raise MeasuringError(
-                    f"database {name}, which this program made on {server}, could not be dropped "
-                    f"({type(error).__name__}); drop it yourself"
+                    f"database {name}, which this program made on {server}, could not be dropped; drop it "
+                    f"yourself: {error}"
                 ) from None
             time.sleep(_DROP_WAIT_SECONDS)
         else:
