@@ -14,8 +14,9 @@ from selenium.webdriver.chromium.webdriver import ChromiumDriver
 
 WHAT_TO_INSTALL = (
     "no Chromium, Chrome or Edge with its driver (chromedriver, msedgedriver) was found; on Debian and "
-    "Ubuntu: apt-get install chromium chromium-driver (`make test` does that for root); elsewhere put the browser's "
-    "driver, of the browser's version, on the PATH, or name its folder in CHROMEWEBDRIVER or EDGEWEBDRIVER"
+    "Ubuntu: apt-get install chromium chromium-driver (`make test` does that for root); elsewhere put the "
+    "browser's driver, of the browser's version, on the PATH, or name its folder in CHROMEWEBDRIVER or "
+    "EDGEWEBDRIVER"
 )
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -43,9 +44,12 @@ def find_browser() -> tuple[str, str, str] | None:
         ("chrome", _CHROMES, "chromedriver", "CHROMEWEBDRIVER"),
         ("edge", _EDGES, "msedgedriver", "EDGEWEBDRIVER"),
     ):
-        places = _INSTALLED.get(sys.platform, {}).get(kind, [])
-        program = next(filter(None, map(shutil.which, [*names, *places])), None)
-        found = shutil.which(driver, path=os.environ.get(folder)) or shutil.which(driver)
+        places = [*names, *_INSTALLED.get(sys.platform, {}).get(kind, [])]
+        named = os.environ.get(folder)
+        if named is not None:  # it is for what the browser's maker installs, not for a distribution's
+            places.sort(key=lambda place: "chromium" in place)
+        program = next(filter(None, map(shutil.which, places)), None)
+        found = shutil.which(driver, path=named) or shutil.which(driver)
         if program is not None and found is not None:
             return kind, program, found
     return None
