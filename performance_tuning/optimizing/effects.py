@@ -156,7 +156,8 @@ def _solve(made: list[Measurement]) -> Effects:
     unscaled = np.zeros_like(information)
     if len(settings) > 1:
         unscaled[1:, 1:] = np.linalg.inv(information[1:, 1:])
-    effects = unscaled @ adjusted
+    # Rounded, so that equal measurements in another order give the same estimates, to the last digit.
+    effects = np.round(unscaled @ adjusted, 9)
     block_effects = (block_sums - times.T @ effects) / sizes
     residuals = logs - effects[rows] - block_effects[columns]
     freedom = len(made) - (len(settings) - 1) - len(blocks)

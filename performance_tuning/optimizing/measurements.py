@@ -84,8 +84,12 @@ class History:
 
     @property
     def spent_seconds(self) -> float:
-        """What the measurements took."""
-        return sum(made.outcome.seconds for made in self.measurements)
+        """What the measurements took; what an interruption made necessary once more is not held against the
+        budget."""
+        seconds: dict[tuple[int, Setting], float] = {}
+        for made in self.measurements:
+            seconds.setdefault((made.round, made.setting), made.outcome.seconds)
+        return sum(seconds.values())
 
     def remaining(self) -> list[Setting]:
         """Return what the last round has not measured yet, in order."""
@@ -118,7 +122,7 @@ class Tally:
 
         A single cut does not outweigh a measurement: something else may have held the machine up.
         """
-        return self.failed > 0 or (self.cut_off > 0 and self.cut_off >= self.measured)
+        return self.failed > 0 or self.cut_off > self.measured
 
 
 def tallies(measurements: Iterable[Measurement]) -> dict[Setting, Tally]:

@@ -69,10 +69,11 @@ def run_sweep(
     """
     todo = keeper.history.remaining()
     if todo:
-        leader = keeper.history.rounds[-1].leader
         # What is measured now is another block than what the round began with, on a machine that may have
-        # become faster or slower; the leader ties the two together.
-        todo = todo if leader in todo else [leader, *todo]
+        # become faster or slower; the leader ties the two together.  What it was not measured with yet is
+        # tied to nothing, and has to be measured again.
+        last = keeper.history.rounds[-1]
+        todo = list(last.settings) if last.leader in todo else [last.leader, *todo]
     while True:
         if not todo:
             one = next_round(keeper.history, space, plan)

@@ -59,6 +59,7 @@ class Machine:
     surface: Surface
     noise: float = 0.05
     drift: float = 0.1
+    period: float = 40.0  # loads in which the drift goes on by one radian
     seed: int = 1
     measured: list[Setting] = field(default_factory=list)
     failing: Sequence[str] = ()  # executors whose loads fail
@@ -75,7 +76,7 @@ class Machine:
         rate = math.exp(
             self.surface.log_rate(setting)
             + dice.gauss(0, self.noise)
-            + self.drift * math.sin(len(self.measured) / 40)
+            + self.drift * math.sin(len(self.measured) / self.period)
         )
         seconds = DOCUMENTS / rate
         if limit_seconds is not None and seconds + OVERHEAD_SECONDS > limit_seconds:
