@@ -538,6 +538,29 @@ def test_a_ledger_row_that_disappears_is_not_taken_for_loaded(
         writer.commit_batch([record(1, previous=seen)])
 
 
+# ----------------------------------------------------------------------------------------- clocks
+
+
+@pytest.mark.parametrize("kind", [None, FaultKind.TRANSIENT, FaultKind.DATA])
+def test_a_batchs_seconds_are_those_of_its_parts_and_failed_attempts_are_retries(
+    engine: FakeEngine, record: Any, kind: FaultKind | None
+) -> None:
+    writer = make_writer(engine)
+    if kind is not None:
+        engine.fail_once("commit", kind)
+    result = writer.commit_batch([record(1), record(2)])
+    parts = result.claim_seconds + result.commit_seconds + result.retry_seconds
+    assert parts + sum(result.table_seconds.values()) == pytest.approx(result.seconds, abs=1e-6)
+    assert set(result.table_seconds) == {"base", "contact"}
+    assert result.commit_seconds > 0
+    if kind is FaultKind.TRANSIENT:
+        assert result.retry_seconds >= 0.05  # half of the first wait, at the least
+    elif kind is FaultKind.DATA:
+        assert result.retry_seconds > 0
+    else:
+        assert result.retry_seconds < 0.5 * result.seconds
+
+
 # ------------------------------------------------------------------------------------------ abort
 
 
