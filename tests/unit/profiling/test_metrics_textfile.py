@@ -152,8 +152,11 @@ def test_a_path_that_cannot_serve_is_refused(tmp_path: Path, monkeypatch: pytest
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    assert "No space left" in refusal(tmp_path / "a.prom")
+    before = sorted(tmp_path.iterdir())
+    for call in ("replace", "write_bytes"):
+        monkeypatch.setattr(Path, call, full)
+        assert "No space left" in refusal(tmp_path / "a.prom")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
