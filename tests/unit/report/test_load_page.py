@@ -29,6 +29,7 @@ from xml_extractor.profiling.report.blocks import (
     Text,
 )  # fmt: skip
 from xml_extractor.profiling.report.load_page import load_page, write_load_report
+from xml_extractor.profiling.report.load_plots import timeline
 from xml_extractor.profiling.report.page import render
 from xml_extractor.profiling.summary import DocumentCounts, LoadSummary
 
@@ -157,7 +158,7 @@ def test_every_part_is_there(ordinary: str) -> None:
         "The time line in figures", "The workers in figures", "Inserting a batch in figures",
         "Parsing and mapping a document in figures", "What became of the documents", "Rows by table",
             "Documents that took longest to parse and map", "Put into quarantine by this run, by reason",
-            "How it ran", "All settings", "Versions",
+            "How it ran", "Versions", "All settings",
     ]  # fmt: skip
     text = text_of(ordinary)
     for expected in (
@@ -176,6 +177,21 @@ def test_what_auto_tune_changed_is_drawn(ordinary: str) -> None:
     assert 'id="batch-size-title"' in made
     assert 'id="insert-threads-title"' in made
     assert 'id="batch-size-title"' not in ordinary
+
+
+def test_batches_that_come_seldom_do_not_look_like_a_stuttering_load() -> None:
+    """A sample sees one batch in ten: its own rate would be nought, or ten times that of the load."""
+    samples = tuple(
+        made_up.sample(at, documents=10_000 * (at // 10), batches=at // 10, insert=Latency(9, 9, 9, 9, 1))
+        for at in range(1, 301)
+    )
+    plots = timeline(replace(made_up.profile(), samples=samples))
+    described = {plot.heading: plot.svg for plot in plots}
+    words = r"1,000 on average, between ([\d,]+) and ([\d,]+) in single"
+    low, high = (int(rate.replace(",", "")) for rate in re.findall(words, described["Throughput"])[0])
+    assert 600 <= low <= high <= 1_400
+    latency = next(plot for plot in plots if plot.heading == "Insert latency")
+    assert [entry.label for entry in latency.legend] == ["the slowest batch of each moment"]
 
 
 def test_a_large_load_fits(tmp_path: Any) -> None:

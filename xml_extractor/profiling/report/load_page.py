@@ -202,7 +202,7 @@ def _cards(summary: LoadSummary, profile: LoadProfile | None, *, dry_run: bool) 
         )  # fmt: skip
     if summary.retries:
         yield Card(
-            "Retries", count(summary.retries), note="further transactions, to try again or to bisect",
+            "Retries", count(summary.retries), note="transactions beyond one a batch",
             name="retries", raw=summary.retries, tone=Tone.LOOK,
         )  # fmt: skip
 
@@ -363,6 +363,8 @@ def _settings(summary: LoadSummary) -> Iterator[Table]:
     columns = (Column("setting"), Column("value"))
     if ran:
         yield Table("How it ran", columns, ran)
+    if summary.versions:
+        yield Table("Versions", (Column("what"), Column("version")), list(summary.versions.items()))
     given = [
         (name, _shown(name, value))
         for name, value in sorted(summary.settings.items())
@@ -370,10 +372,6 @@ def _settings(summary: LoadSummary) -> Iterator[Table]:
     ]
     if given:
         yield Table("All settings", columns, given, folded=True)
-    if summary.versions:
-        yield Table(
-            "Versions", (Column("what"), Column("version")), list(summary.versions.items()), folded=True
-        )
 
 
 def _shown(name: str, value: Any) -> str:

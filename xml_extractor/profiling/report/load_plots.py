@@ -28,6 +28,13 @@ _MOST_OPEN: Final = 8
 
 _MOST_ROWS: Final = 40
 _MOST_TABLES: Final = 12
+_MOST_INTERVALS: Final = 80
+"""Steps of a line that can still be told apart on a phone."""
+
+_FEWEST_INTERVALS: Final = 10
+_BATCHES: Final = 3
+"""In an interval, so that one batch more or less does not make its rate."""
+
 _SMOOTH_FROM: Final = 20
 """Intervals from which on a running mean says more than they do one by one."""
 
@@ -66,6 +73,26 @@ def _intervals(samples: Sequence[Sample]) -> list[_Interval]:
     return made
 
 
+def _coarse(intervals: Sequence[_Interval], batches: int = 0) -> list[_Interval]:
+    """Join intervals to fewer, of as many each: no more than can be told apart, with batches enough.
+
+    Documents are settled a batch at a time: where an interval sees one batch in ten, the rate of each is
+    either nought or ten times too high.
+
+    Args:
+        batches: how many of them an interval is to have on average, where the load had enough.
+    """
+    seen = intervals[-1].after.batches
+    most = _MOST_INTERVALS if not batches else min(_MOST_INTERVALS, max(seen // batches, _FEWEST_INTERVALS))
+    size = -(-len(intervals) // most)
+    made = []
+    for at in range(0, len(intervals), size):
+        joined = intervals[at : at + size]
+        length = sum(interval.length for interval in joined)
+        made.append(_Interval(joined[-1].seconds, length, joined[0].before, joined[-1].after))
+    return made
+
+
 def timeline(profile: LoadProfile) -> list[Plot]:
     """Return the plots over time; none where a load was too short to be sampled twice."""
     intervals = _intervals(profile.samples)
@@ -78,12 +105,13 @@ def timeline(profile: LoadProfile) -> list[Plot]:
 
 
 def _throughput(intervals: Sequence[_Interval]) -> Plot:
+    intervals = _coarse(intervals, _BATCHES)
     rates = [interval.per_second(lambda sample: sample.documents) for interval in intervals]
     seconds = [interval.seconds for interval in intervals]
     mean = intervals[-1].after.documents / seconds[-1]
     smooth = len(rates) >= _SMOOTH_FROM
     lines = [plots.Line(rates, "parse", filled=True, steps=True, width=1.0 if smooth else 2.0)]
-    legend = [Legend(f"each interval ({formats.seconds(intervals[-1].length)})", "parse", "line")]
+    legend = [Legend(f"mean of {formats.seconds(intervals[0].length)}", "parse", "line")]
     if smooth:
         lines.append(plots.Line(_running_mean(intervals), "ink"))
         legend.append(Legend("running mean", "ink", "line"))
@@ -158,25 +186,21 @@ def _latency(intervals: Sequence[_Interval]) -> Plot | None:
         f"{milliseconds(max(latency.p50 for latency in known))}, the slowest batch "
         f"{milliseconds(max(latency.max for latency in known))}.",
     )
-    svg = plots.time_line(
-        [interval.seconds for interval in intervals],
-        [
-            plots.Line(line(lambda latency: latency.max), "idle", "dotted"),
-            plots.Line(line(lambda latency: latency.p95), "blocked", "dashed"),
-            plots.Line(line(lambda latency: latency.p50), "parse"),
-        ],
-        words,
-        unit="ms per batch",
-    )
-    legend = (
-        Legend("p50", "parse", "line"),
-        Legend("p95", "blocked", "dashed"),
-        Legend("slowest", "idle", "dotted"),
-    )
+    lines = [
+        (plots.Line(line(lambda latency: latency.max), "idle", "dotted"), "slowest"),
+        (plots.Line(line(lambda latency: latency.p95), "blocked", "dashed"), "p95"),
+        (plots.Line(line(lambda latency: latency.p50), "parse"), "p50"),
+    ]
+    if sum(latency.count for latency in known) < 2 * len(known):  # three lines would lie on each other
+        lines = [(plots.Line(line(lambda latency: latency.max), "parse"), "the slowest batch of each moment")]
+    seconds = [interval.seconds for interval in intervals]
+    svg = plots.time_line(seconds, [drawn for drawn, _ in lines], words, unit="ms per batch")
+    legend = [Legend(label, drawn.role, drawn.mark) for drawn, label in reversed(lines)]
     return Plot("Insert latency", svg, legend)
 
 
 def _workers(intervals: Sequence[_Interval]) -> Plot | None:
+    intervals = _coarse(intervals)
     shares = [interval.shares() for interval in intervals]
     if not any(sum(part.values()) for part in shares):
         return None
@@ -216,6 +240,7 @@ def _memory(intervals: Sequence[_Interval]) -> Plot | None:
 
 
 def _cores(intervals: Sequence[_Interval]) -> Plot:
+    intervals = _coarse(intervals)
     cores = [interval.per_second(lambda sample: sample.cpu_seconds) for interval in intervals]
     mean = intervals[-1].after.cpu_seconds / intervals[-1].seconds
     words = plots.Words(
