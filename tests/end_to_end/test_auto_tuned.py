@@ -193,7 +193,9 @@ def test_it_says_what_it_did(
     monkeypatch.setattr("xml_extractor.processing.tuning_windows.WINDOW_SECONDS", 0.005)
     monkeypatch.setattr("xml_extractor.processing.parallel_coordinator.POLL_SECONDS", 0.005)
     with caplog.at_level(logging.INFO):
-        summary = load(source_url, postgresql_url, contract, options(batch_size=1, executor="thread"))
+        summary = load(
+            source_url, postgresql_url, contract, options(batch_size=1, executor="thread", queue_size=10)
+        )
     notes = [note for note in summary.notes if note.startswith("--auto-tune")]
     assert len(notes) == 1
     assert "--batch-size" in notes[0]
