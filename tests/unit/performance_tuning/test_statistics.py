@@ -110,6 +110,21 @@ def test_the_interval_of_the_change_and_the_test_agree(first: list[float], secon
     assert found.distinguishable == (found.p_value <= ALPHA)
 
 
+def test_interval_and_test_agree_however_ten_values_are_dealt_out() -> None:
+    """The ends of the interval are single differences: the next one would be wrong."""
+    everything = [100.0 + number**1.5 for number in range(10)]
+    verdicts = set()
+    for chosen in itertools.combinations(range(10), 5):
+        first = [everything[index] for index in chosen]
+        second = [value for value in everything if value not in first]
+        found = compare(first, second)
+        assert found.low is not None
+        assert found.high is not None
+        assert found.distinguishable == (not found.low < 0 < found.high), chosen
+        verdicts.add(found.verdict)
+    assert verdicts == {Verdict.HIGHER, Verdict.LOWER, Verdict.NOT_DISTINGUISHABLE}
+
+
 @settings(max_examples=30, deadline=None)
 @given(distinct, distinct, st.sampled_from([0.001, 7.0]))
 def test_a_relative_change_does_not_depend_on_the_unit(
