@@ -10,7 +10,7 @@ import numpy as np
 
 from performance_tuning.optimizing.effects import Difference
 from performance_tuning.optimizing.measurements import Ending, History
-from performance_tuning.optimizing.racing import Tie
+from performance_tuning.optimizing.racing import LEAST_TO_RECOMMEND, Tie
 from performance_tuning.optimizing.search import Plan, next_round
 from performance_tuning.optimizing.space import NAMES, SERIAL, Setting, Space
 from performance_tuning.optimizing.standing import Standing, standing_of
@@ -123,7 +123,9 @@ def findings(history: History, space: Space, plan: Plan) -> Findings | None:
         seconds=history.spent_seconds,
         complete=not history.remaining() and next_round(history, space, without_budget) is None,
         failures={setting: known.message for setting, known in standing.tally.items() if known.failed},
-        sure=tie.measured >= 2 and standing.effects is not None and standing.effects.noise is not None,
+        # What looks faster than all that can be recommended was measured too seldom to know.
+        sure=tie.measured >= LEAST_TO_RECOMMEND
+        and any(one.setting == standing.leader for one in standing.ties),
     )
 
 
@@ -160,8 +162,8 @@ def importance(space: Space, standing: Standing) -> dict[str, float]:
 
     The logarithms of the rates are taken for sums of one contribution a value (least squares, held back a
     little, so that a value that was never measured contributes nothing); a setting's importance is the
-    variance of its contributions over all its values alike.  A search measures what is fast far more often than what
-    is slow: the variance of what was measured would say more of the search than of the settings.
+    variance of its contributions over all its values alike.  A search measures what is fast far more often
+    than what is slow: the variance of what was measured would say more of the search than of the settings.
     """
     names = [name for name in NAMES if len(space.ranges[name]) > 1]
     heights = {setting: standing.height(setting) for setting in standing.tally}

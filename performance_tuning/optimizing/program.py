@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from performance_tuning.measuring.folders import temporary_folder
+from performance_tuning.measuring.folders import other_folders, temporary_folder
 from performance_tuning.measuring.fresh_targets import FreshTargets, open_targets
 from performance_tuning.measuring.interrupting import Interrupted, interruptible, signals_held
 from performance_tuning.measuring.sources import DEFAULT_DOCUMENTS, Source, open_source
@@ -25,8 +25,14 @@ from performance_tuning.optimizing.racing import time_limit
 from performance_tuning.optimizing.recommended_command import again, holds_password, load_command
 from performance_tuning.optimizing.search import Plan, Search
 from performance_tuning.optimizing.space import DEFAULTS, NAMES, Space, make_space
-from performance_tuning.optimizing.study_file import StudyFile, check_same, create_study, open_study
-from performance_tuning.optimizing.subject import other_settings, subject_of
+from performance_tuning.optimizing.study_file import (
+    StudyFile,
+    Subject,
+    check_same,
+    create_study,
+    open_study,
+)
+from performance_tuning.optimizing.subject import left_out, other_settings, subject_of
 from performance_tuning.optimizing.sweep import LoadsFailError, run_sweep
 from performance_tuning.optimizing.terminal import TerminalWatcher, print_findings
 from xml_extractor.cli_flags import DATABASES, add_config_flag, add_setting_flags, setting_flags
@@ -112,6 +118,11 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="load into the target itself, which must be empty: tables are created and dropped for each load",
     )
+    where.add_argument(
+        "--folder", type=Path, metavar="DIR",
+        help="where the sample and SQLite targets are made, on the disk to be measured [default: where the "
+        "system keeps temporary files]",
+    )  # fmt: skip
     add_setting_flags(where, (*DATABASES, "contract", "target_schema"))
     add_config_flag(parser)
     out = parser.add_argument_group("results")
@@ -141,6 +152,14 @@ class _Place:
     insert_paths: tuple[str, ...]
     others: Mapping[str, Any]
     folder: Path
+    on_disk: str  # where the program was told to make files
+
+    def subject(self, space: Space, plan: Plan, left_out: Sequence[str]) -> Subject:
+        """Return what a study is about that is measured with this."""
+        return subject_of(
+            self.contract, self.source, self.targets, self.target_url, self.on_disk, self.others, space, plan,
+            left_out,
+        )  # fmt: skip
 
 
 def _sweep(parsed: argparse.Namespace, given: Sequence[str], output: Output) -> ExitCode:
@@ -162,19 +181,17 @@ def _sweep(parsed: argparse.Namespace, given: Sequence[str], output: Output) -> 
             insert_paths=place.insert_paths,
         )  # fmt: skip
         if study is not None:
-            now = subject_of(
-                place.contract, place.source, place.targets, place.target_url, place.others, space, plan
-            )
-            check_same(study.path, study.subject, now)
+            check_same(study.path, study.subject, place.subject(space, plan, left_out(study)))
         _announce(place, space, plan, study, output)
         measure = MeasuredLoads(
             place.source, place.targets, str(place.contract_file), place.folder, place.others
         )
-        space = _warm_up(measure, space, plan, study, output)
+        asked_space, space = space, _warm_up(measure, space, plan, study, output)
         if study is None:
-            subject = subject_of(
-                place.contract, place.source, place.targets, place.target_url, place.others, space, plan
-            )
+            missing = [
+                path for path in asked_space.ranges["insert_path"] if path not in space.ranges["insert_path"]
+            ]
+            subject = place.subject(space, plan, missing)
             with signals_held():
                 study = create_study(_study_path(parsed), subject)
                 stack.callback(study.close)
@@ -211,6 +228,8 @@ def _asked(parsed: argparse.Namespace, study: StudyFile | None) -> dict[str, lis
         typed = getattr(parsed, f"range_{name}")
         if typed is not None:
             asked[name] = [word.strip() for word in typed.split(",") if word.strip()]
+            if name == "insert_path" and study is not None:
+                asked[name] = [path for path in asked[name] if path not in left_out(study)]
         elif study is not None and name.replace("_", "-") in study.subject.plan:
             asked[name] = [str(value) for value in study.subject.plan[name.replace("_", "-")]]
     return asked
@@ -227,7 +246,14 @@ def _place(parsed: argparse.Namespace, study: StudyFile | None, output: Output) 
     documents = parsed.documents
     if documents is None and study is not None:
         documents = study.subject.plan.get("documents")
-    with temporary_folder() as folder:
+    if parsed.folder is not None and not parsed.folder.is_dir():
+        raise UsageError(f"--folder {parsed.folder}: there is no such folder; make it first")
+    with temporary_folder(parsed.folder) as folder:
+        left = other_folders(folder)
+        if left:
+            output.say(
+                f"note: folders of other runs, at work or killed, left alone: {', '.join(map(str, left))}"
+            )
         made, kept = folder / "targets", folder / "source"
         made.mkdir()
         kept.mkdir()
@@ -242,6 +268,7 @@ def _place(parsed: argparse.Namespace, study: StudyFile | None, output: Output) 
         yield _Place(
             contract, contract_path(settings.contract), source, targets, target_url,
             open_target(some_target).max_insert_threads, paths, other_settings(settings), folder,
+            str(parsed.folder.resolve()) if parsed.folder is not None else "",
         )  # fmt: skip
 
 

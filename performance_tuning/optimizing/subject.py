@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from performance_tuning.measuring.machine import CHECKOUT, git_state, this_machi
 from performance_tuning.measuring.sources import Source
 from performance_tuning.optimizing.search import Plan
 from performance_tuning.optimizing.space import NAMES, Space
-from performance_tuning.optimizing.study_file import Subject, Trait
+from performance_tuning.optimizing.study_file import StudyFile, Subject, Trait
 from xml_extractor.contract import Contract
 from xml_extractor.settings import LoadOptions, Settings, hide_password
 
@@ -22,6 +22,7 @@ _NOT_A_LOADS: Final = frozenset(
     {*NAMES, "limit", "app_id_start", "app_id_end", "dry_run", "throttle", "auto_tune", "create_tables"}
 )
 """What a sweep sets itself, or what would make a measured load something else than a load at full speed."""
+_LEFT_OUT: Final = "insert-path left out"
 
 
 def other_settings(settings: Settings) -> dict[str, Any]:
@@ -35,15 +36,23 @@ def other_settings(settings: Settings) -> dict[str, Any]:
 
 
 def subject_of(
-    contract: Contract, source: Source, targets: FreshTargets, target_url: str | None,
-    others: Mapping[str, Any], space: Space, plan: Plan,
+    contract: Contract, source: Source, targets: FreshTargets, target_url: str | None, on_disk: str,
+    others: Mapping[str, Any], space: Space, plan: Plan, missing: Sequence[str],
 ) -> Subject:  # fmt: skip
-    """Describe a study.  Nothing of it holds a password."""
+    """Describe a study.  Nothing of it holds a password.
+
+    Args:
+        target_url: password included; ``None`` = files of the program's own.
+        on_disk: the folder that such files were wanted in; empty = any.
+        missing: insert paths that were asked for and are not to be had.
+    """
     machine = this_machine()
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(versions().items()))
     target = ": ".join(filter(None, (targets.engine, targets.way.value)))
     if target_url is not None and target_url != "null:":
         target += f" ({hide_password(target_url)})"
+    if on_disk:
+        target += " in the folder that was named"
     rest = json.dumps({name: str(value) for name, value in sorted(others.items())})
     return Subject(
         {
@@ -54,10 +63,10 @@ def subject_of(
                 f"{contract.plan.contract}, digest {contract.plan.digest[:12]}", contract.plan.digest
             ),
             "documents": Trait(source.description, f"{source.documents}: {source.description}"),
-            "target": Trait(target, target),
+            "target": Trait(target, f"{target} {on_disk}"),
             "other settings": Trait(", ".join(others) or "all by default", rest),
         },
-        plan_json(space, plan),
+        plan_json(space, plan) | {_LEFT_OUT: list(missing)},
     )
 
 
@@ -74,6 +83,11 @@ def plan_json(space: Space, plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "documents": space.documents,
     }
+
+
+def left_out(study: StudyFile) -> list[str]:
+    """Return the insert paths that turned out not to be had when the study was begun."""
+    return list(study.subject.plan.get(_LEFT_OUT, ()))
 
 
 def code_digest(folder: Path = CHECKOUT / "xml_extractor") -> str:

@@ -88,8 +88,8 @@ def caveats(found: Findings) -> list[str]:
     said = []
     if not found.sure:
         said.append(
-            "The recommended setting was measured too seldom to be told from others: give it a longer "
-            "--time-budget."
+            "Too little was measured to tell the recommended setting from others: give it a longer "
+            "--time-budget, on a quieter machine."
         )
     if found.sure and not found.complete:
         said.append(

@@ -97,18 +97,9 @@ def test_a_tiny_sweep_on_postgresql_leaves_nothing_there(tmp_path: Path, postgre
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process")
 def test_an_interrupted_sweep_keeps_its_measurements_and_goes_on(tmp_path: Path) -> None:
-    arguments = (
-        *TINY,
-        *ONE,
-        "--search",
-        "grid",
-        "--repeat",
-        1,
-        "--contender-repeat",
-        1,
-        "--study",
-        "a.study",
-    )
+    tiny = ("--documents", 60, "--workers", "1,2", "--batch-size", 20, "--queue-size", 60)
+    once = ("--search", "grid", "--repeat", 1, "--contender-repeat", 1)
+    arguments = (*tiny, *ONE, *once, "--study", "a.study")
     with start(tmp_path, *arguments) as program:
         assert program.stderr is not None
         seen = ""
@@ -171,23 +162,26 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["given", "no_settings.yaml"]
 
 
-def test_a_target_that_is_not_empty_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_target_that_is_not_empty_is_refused_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XML_EXTRACTOR_CONFIG", str(no_settings(tmp_path)))
     path = tmp_path / "full.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE app_base (app_id INTEGER)")
         connection.execute("INSERT INTO app_base VALUES (7)")
     connection.close()
     before = path.read_bytes()
-    done = run(
-        tmp_path, "--documents", 20, "--target", f"sqlite:///{path}", "--in-place", "--study", "a.study"
-    )
-    assert done.returncode == ExitCode.USAGE
-    assert "is not empty, it holds app_base" in done.stderr
+    words = ["--documents", "20", "--target", f"sqlite:///{path}", "--in-place", "--study", "a.study"]
+    assert main(words) == ExitCode.USAGE
+    assert "is not empty, it holds app_base" in capsys.readouterr().err
     assert path.read_bytes() == before
     assert not (tmp_path / "a.study").exists()
 
 
-def test_the_program_explains_itself(tmp_path: Path) -> None:
-    done = run(tmp_path, "--help")
-    assert done.returncode == 0
-    assert "--time-budget TIME" in done.stdout
+def test_the_program_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    assert "--time-budget TIME" in capsys.readouterr().out
