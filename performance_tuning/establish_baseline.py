@@ -24,6 +24,11 @@ CHECKOUT: Final = Path(__file__).resolve().parents[1]
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))  # the program runs from a checkout that is not installed
 
+try:
+    import scipy  # noqa: F401
+except ImportError:
+    sys.exit("error: scipy is not installed: pip install -r requirements.txt -r requirements-tuning.txt")
+
 from rich.console import Console  # noqa: E402
 
 from performance_tuning.baseline import remarks as remarks_on  # noqa: E402
