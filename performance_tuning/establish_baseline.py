@@ -27,7 +27,11 @@ if str(CHECKOUT) not in sys.path:
 try:
     import scipy  # noqa: F401
 except ImportError:
-    sys.exit("error: scipy is not installed: pip install -r requirements.txt -r requirements-tuning.txt")
+    print(
+        "error: scipy is not installed: pip install -r requirements.txt -r requirements-tuning.txt",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 from rich.console import Console  # noqa: E402
 
