@@ -50,7 +50,7 @@ def telemetry(contract: str, flush_seconds: float = FLUSH_SECONDS) -> Telemetry:
     wanted = {signal: _exporter(signal) for signal in _SIGNALS}
     try:
         return _SetUp(wanted, flush_seconds).telemetry(contract)
-    except Exception as error:  # the SDK raises bare ones, too
+    except Exception as error:  # noqa: BLE001 - the SDK raises bare ones, too
         # Not the error's own words: one of the variables holds headers, which are secret.
         given = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_"))) or "none is set"
         raise UsageError(
