@@ -53,6 +53,8 @@ THREADS: Final = (1, 2, 4, 8)
 STARTS: Final = ((10, 1), (20_000, 8))
 BATCH_SECONDS: Final = 0.1
 DOCUMENT_SECONDS: Final = 0.0005
+MOST_PER_SECOND: Final = 20_000
+"""Documents that go into the target whose times are set: ten threads' worth."""
 
 Stoppable = Callable[[], None]
 RunLoad = Callable[[LoadOptions, Callable[[Stoppable], None]], LoadSummary]
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = support.make_parser(__doc__)
     parser.add_argument(
         "--documents", type=support.positive, default=DOCUMENTS, metavar="N",
-        help="of the source; where they run out a load is measured as far as it came (default %(default)s)",
+        help="of an engine's source; where they run out, the load is over (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, metavar="S", help="for each setting (default %(default)s)"
@@ -129,7 +131,8 @@ def _targets(
 ) -> Iterator[tuple[str, RunLoad, Sequence[int]]]:
     """Yield (name, what loads into it, insert threads to sweep)."""
     if arguments.only != "engines":
-        source = write_documents(folder / "notes.db", 4 * arguments.documents)
+        enough = int(MOST_PER_SECOND * max(arguments.seconds, arguments.tuned_seconds))
+        source = write_documents(folder / "notes.db", enough)
         yield "a target whose times are set", _into_set_target(source), arguments.threads
     if arguments.only == "set":
         return

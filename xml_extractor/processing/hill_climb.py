@@ -61,6 +61,16 @@ LONG_SECONDS: Final = 4.0
 LONG_BATCH_SECONDS: Final = 2.0
 """From here on smaller batches are tried first: what a transaction costs beside its rows is far less."""
 
+SHORT_BATCH_SECONDS: Final = 0.5
+"""From here on more threads are tried before larger batches: they promise more."""
+
+LONGEST_BATCH_SECONDS: Final = 10.0
+"""No larger batch is tried that would take longer: nothing that a transaction costs beside its rows is more
+than a small part of that, and for so long it holds its locks, and an operator who stops the load waits."""
+
+MOMENTUM: Final = 0.25
+"""What has brought such a gain is tried again before anything else."""
+
 TARGET_IS_LIMIT: Final = 0.9
 WORKERS_ARE_LIMIT: Final = 0.5
 """Shares of the insert threads' time spent working: above the first, records are always there for them; below
@@ -264,13 +274,21 @@ class HillClimber:
         order = [_Move.LARGER, _Move.MORE, _Move.SMALLER, _Move.FEWER]
         if measured.batch_seconds >= LONG_BATCH_SECONDS:
             order = [_Move.SMALLER, _Move.FEWER, _Move.MORE, _Move.LARGER]
+        elif measured.batch_seconds >= SHORT_BATCH_SECONDS:
+            order = [_Move.MORE, _Move.LARGER, _Move.SMALLER, _Move.FEWER]
         if self._last_move is not None:
             order.sort(key=lambda move: move is not self._last_move)
         for move in order:
             if move is _Move.MORE and measured.busy < TARGET_IS_LIMIT:
                 continue
-            if move is _Move.LARGER and (measured.busy < WORKERS_ARE_LIMIT or not self._is_filled):
-                continue
+            if move is _Move.LARGER:
+                seconds = measured.batch_seconds * _BATCH_STEPS[self._level]
+                if (
+                    measured.busy < WORKERS_ARE_LIMIT
+                    or not self._is_filled
+                    or seconds > LONGEST_BATCH_SECONDS
+                ):
+                    continue
             yield move
 
     @property
@@ -349,7 +367,7 @@ class HillClimber:
     def _keep(self, trial: _Trial, gain: float, error: float, now: float) -> list[str]:
         said = f"keeps {self._comparison(trial, gain, error)}"
         self._moved = True
-        self._last_move = trial.move
+        self._last_move = trial.move if gain >= MOMENTUM else None
         self._trial = None
         self._held = trial.setting
         self._measured = trial.measured
