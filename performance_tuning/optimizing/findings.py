@@ -10,7 +10,7 @@ import numpy as np
 
 from performance_tuning.optimizing.effects import Difference
 from performance_tuning.optimizing.measurements import Ending, History
-from performance_tuning.optimizing.racing import LEAST_TO_RECOMMEND, Tie
+from performance_tuning.optimizing.racing import Tie
 from performance_tuning.optimizing.search import Plan, next_round
 from performance_tuning.optimizing.space import NAMES, SERIAL, Setting, Space
 from performance_tuning.optimizing.standing import Standing, standing_of
@@ -123,9 +123,7 @@ def findings(history: History, space: Space, plan: Plan) -> Findings | None:
         seconds=history.spent_seconds,
         complete=not history.remaining() and next_round(history, space, without_budget) is None,
         failures={setting: known.message for setting, known in standing.tally.items() if known.failed},
-        # What looks faster than all that can be recommended was measured too seldom to know.
-        sure=tie.measured >= LEAST_TO_RECOMMEND
-        and any(one.setting == standing.leader for one in standing.ties),
+        sure=standing.is_sure,
     )
 
 

@@ -66,6 +66,9 @@ RACERS: Final = 8
 """Contenders of the last race: those that may be the best are never more than a handful, and each is measured
 several times."""
 
+LAST_RACERS: Final = 4
+"""Contenders of a race at the very end of a budget: a short round is one that can still be finished."""
+
 COST_REPEATS: Final = 3
 """Measurements of each deviation from the recommended setting."""
 
@@ -139,7 +142,9 @@ def _stages(history: History, standing: Standing, plan: Plan) -> list[Stage]:
         stages.append(Stage.RACE)
     # The end of the budget makes the best more certain, and then fills the map; but where another setting has
     # come to be recommended late, each choice is to have a cost at least.
-    return [*stages, Stage.COSTS, Stage.RACE, Stage.MAP]
+    # One that looks faster than all that can be recommended comes before everything else.
+    first = [Stage.RACE] if not stages and not standing.is_sure else stages
+    return [*first, Stage.COSTS, Stage.RACE, Stage.MAP]
 
 
 def _out_of_patience(history: History, standing: Standing) -> bool:
@@ -159,7 +164,7 @@ def _settings(
     if stage is Stage.GRID:
         return _grid(space, standing, plan, seed)
     if stage is Stage.RACE:
-        return _race(standing, plan, leader)
+        return _race(standing, plan, leader, RACERS if _spent(history, plan) < COSTS_SHARE else LAST_RACERS)
     if stage is Stage.COSTS:
         return _costs(space, standing, COST_REPEATS if _spent(history, plan) < COSTS_SHARE else 1)
     return _map(space, standing)
@@ -172,12 +177,12 @@ def _grid(space: Space, standing: Standing, plan: Plan, seed: str) -> list[Setti
     return sorted(wanted, key=standing.attempts)[:ROUND]
 
 
-def _race(standing: Standing, plan: Plan, leader: Setting) -> list[Setting]:
+def _race(standing: Standing, plan: Plan, leader: Setting, most: int) -> list[Setting]:
     """Return the contenders that may be the best and were not measured often enough to know."""
     if standing.effects is None:
         return []
     alive = [setting for setting in standing.effects.settings() if not standing.is_out(setting)]
-    racers = sorted(alive, key=lambda setting: (-standing.upper(setting), setting))[:RACERS]
+    racers = sorted(alive, key=lambda setting: (-standing.upper(setting), setting))[:most]
     return [
         setting for setting in racers if setting != leader and standing.attempts(setting) < plan.most_repeats
     ]

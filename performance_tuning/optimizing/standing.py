@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from performance_tuning.optimizing.effects import Difference, Effects, estimate
 from performance_tuning.optimizing.measurements import History, Tally, tallies
-from performance_tuning.optimizing.racing import Tie, hopeless, recommended, ties
+from performance_tuning.optimizing.racing import LEAST_TO_RECOMMEND, Tie, hopeless, recommended, ties
 from performance_tuning.optimizing.space import Setting, Space
 
 
@@ -29,6 +29,14 @@ class Standing:
     def recommended(self) -> Setting | None:
         """The one of those as good as the best that takes the least memory."""
         return recommended(self.ties).setting if self.ties else None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the recommended setting was measured often enough, and nothing looks faster than all that
+        can be recommended: such a one was measured too seldom to know."""
+        return any(tie.setting == self.leader for tie in self.ties) and all(
+            tie.measured >= LEAST_TO_RECOMMEND for tie in self.ties if tie.setting == self.recommended
+        )
 
     def is_out(self, setting: Setting) -> bool:
         """Whether a setting is not worth another measurement."""
