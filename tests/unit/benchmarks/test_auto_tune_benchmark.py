@@ -52,11 +52,11 @@ def test_the_bound_is_missed_below_nine_tenths_of_the_best_median() -> None:
 def test_a_tiny_run_ends_with_its_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "STARTS", ((10, 1),))
+    monkeypatch.setattr(program, "STARTS", ((500, 1),))
     file = tmp_path / "figures.json"
     status = program.main(
         [
-            *("--only", "set", "--seconds", "0.7", "--tuned-seconds", "1", "--sizes", "50"),
+            *("--only", "set", "--seconds", "0.7", "--tuned-seconds", "1", "--sizes", "500"),
             *("--threads", "1", "2", "--repeat", "1", "--workers", "1", "--executor", "thread"),
             *("--json", str(file)),
         ]
