@@ -39,9 +39,13 @@ def report(arguments: argparse.Namespace, _settings: Settings, output: Output) -
     try:
         write_load_report(summary, arguments.page)
     except OSError as error:
-        raise _NotWritten(f"{arguments.page} cannot be written: {error.strerror}") from error
+        raise _NotWritten(f"{arguments.page} cannot be written: {_why(error)}") from error
     output.line(f"{arguments.page} written")
     return ExitCode.OK
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 class _NotWritten(LoaderError):
@@ -80,7 +84,7 @@ class ReportAtEnd(LoadObserver):
 
             write_load_report(self._summary, self._path)
         except OSError as problem:
-            self._complain(f"cannot be written: {problem.strerror}", problem)
+            self._complain(f"cannot be written: {_why(problem)}", problem)
         except Exception as problem:  # noqa: BLE001 - a library's defect, or no memory: the load is done
             self._complain(f"could not be made ({type(problem).__name__})", problem)
         else:

@@ -194,6 +194,17 @@ def test_batches_that_come_seldom_do_not_look_like_a_stuttering_load() -> None:
     assert [entry.label for entry in latency.legend] == ["the slowest batch of each moment"]
 
 
+def test_the_moment_at_the_end_is_no_interval_of_its_own() -> None:
+    """A load ends when it ends: what is counted in the last hundredth of a second is not a rate."""
+    end = made_up.sample(9, seconds=8.01)
+    samples = (*(made_up.sample(at) for at in range(1, 9)), end)
+    plots = {plot.heading: plot.svg for plot in timeline(replace(made_up.profile(), samples=samples))}
+    assert (
+        "at most 3.37" in plots["Cores kept busy"]
+    )  # two seconds' 3.4 in 1.01 seconds; alone it would be 170
+    assert "between 1,000 and 1,980 in single" in plots["Throughput"]
+
+
 def test_a_large_load_fits(tmp_path: Any) -> None:
     """Hundreds of samples, workers, tables and reasons: a page that can still be sent by mail."""
     rows = {f"some_table_of_a_contract_{at}": at for at in range(2_000)}

@@ -85,12 +85,16 @@ def _coarse(intervals: Sequence[_Interval], batches: int = 0) -> list[_Interval]
     seen = intervals[-1].after.batches
     most = _MOST_INTERVALS if not batches else min(_MOST_INTERVALS, max(seen // batches, _FEWEST_INTERVALS))
     size = -(-len(intervals) // most)
-    made = []
-    for at in range(0, len(intervals), size):
-        joined = intervals[at : at + size]
-        length = sum(interval.length for interval in joined)
-        made.append(_Interval(joined[-1].seconds, length, joined[0].before, joined[-1].after))
+    made = [_joined(intervals[at : at + size]) for at in range(0, len(intervals), size)]
+    # The last one may be a moment, whose rates mean nothing: a load's end is no multiple of an interval.
+    if len(made) > 1 and made[-1].length < made[0].length / 2:
+        made[-2:] = [_joined(made[-2:])]
     return made
+
+
+def _joined(intervals: Sequence[_Interval]) -> _Interval:
+    first, last = intervals[0], intervals[-1]
+    return _Interval(last.seconds, sum(one.length for one in intervals), first.before, last.after)
 
 
 def timeline(profile: LoadProfile) -> list[Plot]:
