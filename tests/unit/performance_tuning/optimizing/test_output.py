@@ -125,3 +125,26 @@ def test_durations_are_read(text: str, expected: float) -> None:
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="no duration"):
         duration(text)
+
+
+def test_a_study_holds_no_password_and_says_what_it_is_about() -> None:
+    from performance_tuning.measuring.fresh_targets import FreshTargets, Way
+    from performance_tuning.measuring.sources import Source
+    from performance_tuning.optimizing.subject import subject_of
+    from xml_extractor.contract import read_contract
+    from xml_extractor.resources import shipped_config
+
+    targets = FreshTargets(Way.NEW_DATABASE, "PostgreSQL", lambda: pytest.fail("not asked"), float, ())
+    source = Source("postgresql://me:s3cret@db/in", 10, "10 documents", generated=False)
+    contract = read_contract(shipped_config("loan_application.yaml"))
+    url = "postgresql://me:s3cret@db/x"
+    subject = subject_of(contract, source, targets, url, "", {}, full_space(), Plan(), ["bulkcopy"])
+    said = json.dumps(
+        [{name: trait.shown + trait.value for name, trait in subject.traits.items()}, subject.plan]
+    )
+    assert "s3cret" not in said
+    assert set(subject.traits) == {
+        "machine", "program", "libraries", "contract", "documents", "target", "other settings"
+    }  # fmt: skip
+    other = subject_of(contract, source, targets, "postgresql://me@other/x", "", {}, full_space(), Plan(), [])
+    assert other.traits["target"] != subject.traits["target"]
