@@ -89,7 +89,7 @@ def _recommended(found: Findings, command: str, hints: Sequence[str]) -> list[Bl
     ]  # fmt: skip
     ties = Table(
         "Within noise of the fastest: recommended is the one that takes the least memory",
-        [Column("setting"), Column("speed"), Column("memory", "number"), Column("loads", "number")],
+        [Column("setting"), Column("speed", "number"), Column("memory", "number"), Column("loads", "number")],
         [
             [
                 tie.setting.shown + (" (recommended)" if tie.setting == found.recommended.setting else ""),
@@ -155,7 +155,7 @@ def _costs(found: Findings) -> Panels:
         Table(
             "Speed against the recommended setting where one value is another (95 % interval)",
             [
-                Column("setting"), Column("value"), Column("speed"), Column("memory", "number"),
+                Column("setting"), Column("value"), Column("speed", "number"), Column("memory", "number"),
                 Column("loads", "number"), Column("note"),
             ],
             [
