@@ -82,7 +82,7 @@ $(VENV)/installed: requirements.txt
 	@$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt requirements-tuning.txt requirements-telemetry.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-telemetry.txt $(VENV)/installed
 	@echo "Installing what tests and checks need"
-	@$(PIP) -r requirements-dev.txt -r requirements-tuning.txt -r requirements-telemetry.txt
+	@$(PIP) -r requirements-dev.txt -r requirements-telemetry.txt
 	@touch $@

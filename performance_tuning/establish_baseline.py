@@ -27,10 +27,7 @@ if str(CHECKOUT) not in sys.path:
 try:
     import scipy  # noqa: F401
 except ImportError:
-    print(
-        "error: scipy is not installed: pip install -r requirements.txt -r requirements-tuning.txt",
-        file=sys.stderr,
-    )
+    print("error: scipy is not installed: pip install -r requirements.txt", file=sys.stderr)
     sys.exit(2)
 
 from rich.console import Console  # noqa: E402
