@@ -39,12 +39,15 @@ class CpuMeter:
                     self._processes[process_id] = psutil.Process(process_id)
                 times = self._processes[process_id].cpu_times()
             except psutil.Error:
+                # It has been waited for since it was listed, and its time is our children's now.
+                if _WAITED_FOR:
+                    self._seen.pop(process_id, None)
                 continue
             self._seen[process_id] = float(times.user + times.system)
         for process_id in self._processes.keys() - running:
             del self._processes[process_id]
             if _WAITED_FOR:
-                del self._seen[process_id]
+                self._seen.pop(process_id, None)
         # A process that ends between the two looks is missing for a moment.
         self._most = max(self._most, own + sum(self._seen.values()))
         return self._most

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Collection, Sequence
 from itertools import pairwise
+from subprocess import PIPE
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -331,6 +336,33 @@ def test_cpu_counts_work_of_this_process_and_never_falls() -> None:
     after = meter.seconds()
     assert before >= 0
     assert 0.03 <= after - before < 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system adds up processes that have ended")
+def test_cpu_counts_a_process_once_that_has_been_waited_for_and_is_listed_still() -> None:
+    work = "import sys, time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\nsys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout is not None
+        listed = [process.pid]
+        meter = CpuMeter(lambda: listed)
+        process.stdout.readline()
+        running = meter.seconds()
+        process.communicate()
+    assert 0.4 < running <= meter.seconds() < 1.8 * running
+
+
+def test_cpu_outlives_a_process_that_ends_before_it_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [os.getpid()]
+    meter = CpuMeter(lambda: listed)
+    with monkeypatch.context() as patch:
+
+        def ended(process: psutil.Process) -> None:
+            raise psutil.NoSuchProcess(process.pid)
+
+        patch.setattr(psutil.Process, "cpu_times", ended)
+        meter.seconds()
+    listed.clear()
+    assert meter.seconds() >= 0
 
 
 # ------------------------------------------------------------------------------------ observers
