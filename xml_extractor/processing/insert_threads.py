@@ -6,11 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from typing import Final
 
 from xml_extractor.processing.database_insert_thread import DatabaseInsertThread
 from xml_extractor.threads import Thread
 
 Refused = Callable[[Exception], None]
+
+_NOBODY: Final = 0
+"""The number of no thread."""
 
 
 class InsertThreads:
@@ -66,11 +70,13 @@ class InsertThreads:
         """
         while self.count > max(1, wanted):
             self._send_off(next(reversed(self._working)))
+        working = set(self._working)
         try:
             self.start(wanted)
         except (RuntimeError, MemoryError) as error:
-            # It may come to run after all, where memory was short.
-            self._refusals.append((next(reversed(self._working)), error))
+            # It may come to run after all, where memory was short; or there was not enough even to make it.
+            newest = next(reversed(self._working))
+            self._refusals.append((_NOBODY if newest in working else newest, error))
 
     def refusal(self) -> Exception | None:
         """Return why a thread was refused, if one was since this was last asked; it no longer counts."""

@@ -218,6 +218,26 @@ def test_a_thread_that_cannot_be_started_is_refused(pool: Pool, monkeypatch: pyt
     assert pool.target.keys == list(range(10))
 
 
+def test_a_thread_that_cannot_even_be_made_costs_no_other(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent off in its stead, the only thread would leave nobody to empty the queue."""
+    pool.threads.start(1)
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as context:
+        context.setattr(DatabaseInsertThread, "__init__", no_memory)
+        pool.threads.resize(2)
+    assert isinstance(pool.threads.refusal(), MemoryError)
+    assert pool.threads.count == 1
+    pool.settle()
+    pool.put(range(10))
+    pool.finish()
+    assert pool.target.keys == list(range(10))
+
+
 def test_an_end_while_a_thread_connects_is_not_waited_for(pool: Pool) -> None:
     pool.threads.start(1)
     pool.target.connecting.clear()
