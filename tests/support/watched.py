@@ -62,5 +62,7 @@ def watched(
     the_profile: LoadProfile | None = None,
     the_summary: LoadSummary | None = None,
     database: Mapping[str, Any] = DATABASE,
+    *,
+    dry_run: bool = False,
 ) -> WatchedLoad:
-    return WatchedLoad(lambda: the_profile or profile(), lambda: the_summary or summary(), database)
+    return WatchedLoad(lambda: the_profile or profile(), lambda: the_summary or summary(), database, dry_run)

@@ -145,6 +145,7 @@ def _load(
                         coordinator.profile,
                         lambda: _completed(coordinator.summary(), memory, shown),
                         opened.database,
+                        options.dry_run,
                     )
                 )
                 summary = coordinator.run()

@@ -164,7 +164,7 @@ class LiveFigures(LoadObserver):
 
     def batch(self, batch: CommittedBatch) -> None:
         """A batch was committed."""
-        if not batch.attempts:
+        if not batch.attempts or self._is_dry_run:
             return  # all its documents were only looked at: nothing was inserted
         bucket = bisect_left(DURATION_BOUNDS, batch.seconds)
         with self._batches:
@@ -205,6 +205,10 @@ class LiveFigures(LoadObserver):
         """Return how long batches took to insert."""
         with self._batches:
             return Durations(tuple(accumulate(self._counts)), self._total_seconds)
+
+    @property
+    def _is_dry_run(self) -> bool:
+        return self._load is not None and self._load.dry_run
 
     def values(self) -> Values:
         """Return the values of all figures now."""
@@ -252,7 +256,6 @@ class LiveFigures(LoadObserver):
             ("documents.changed", summary.changed),
             ("documents.replaced", summary.replaced),
             ("values.truncated", summary.truncated_values),
-            ("batches.committed", summary.batches),
             ("retries", summary.retries),
             ("throttle.time", summary.held_seconds),
             ("workers", summary.workers),
@@ -264,7 +267,9 @@ class LiveFigures(LoadObserver):
             for state in ("loaded", "already_loaded", "quarantined", "skipped")
         ]
         values["documents.quarantined"] = self._labelled("reason", summary.quarantine_reasons.items())
-        values["rows.committed"] = self._labelled("table", summary.rows.items())
+        if not self._is_dry_run:
+            values["batches.committed"] = [({}, summary.batches)]
+            values["rows.committed"] = self._labelled("table", summary.rows.items())
         if summary.load_id is not None:
             values["load.id"] = [({}, summary.load_id)]
         from xml_extractor import __version__

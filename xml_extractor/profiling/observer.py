@@ -38,6 +38,8 @@ class WatchedLoad:
     """Of the target, for labels and attributes: ``system`` (as OpenTelemetry's conventions name it, such as
     ``postgresql`` or ``microsoft.sql_server``), ``name`` (database), ``server`` (host), and ``port`` where it
     is not the usual one, as far as there are such."""
+    dry_run: bool = False
+    """Nothing is committed: batches tell what would be."""
 
 
 class LoadObserver:

@@ -62,6 +62,7 @@ class Telemetry(LoadObserver):
         self._figures = LiveFigures()
         self._tracer = tracers.get_tracer(_SCOPE, __version__, schema_url=_SCHEMA)
         self._database: dict[str, Any] = {}
+        self._is_dry_run = False
         self._span: Span | None = None
         self._context: Context | None = None
         self._ended = False
@@ -90,13 +91,14 @@ class Telemetry(LoadObserver):
         """Start the load's span."""
         self._figures.begin(load)
         self._database = _database(load.database)
+        self._is_dry_run = load.dry_run
         self._span = self._start()
         self._context = set_span_in_context(self._span)
 
     def batch(self, batch: CommittedBatch) -> None:
         """Record the batch as a database operation, or where there is no database as a step of our own."""
         self._figures.batch(batch)
-        if not batch.attempts:
+        if not batch.attempts or self._is_dry_run:
             return  # all its documents were only looked at: nothing was inserted
         own: dict[str, Any] = {
             f"{PREFIX}contract": self._contract,
@@ -134,6 +136,8 @@ class Telemetry(LoadObserver):
         span = self._span or self._start()  # a load that fails before it begins is seen, too
         summary = self._figures.outcome or summary
         span.set_attributes(_outcome(summary))
+        if self._is_dry_run:
+            span.set_attribute(f"{PREFIX}dry_run", True)
         if summary.error is not None:
             span.set_attribute("error.type", summary.exit_code.name.lower())
             span.set_status(Status(StatusCode.ERROR, summary.error))

@@ -69,6 +69,18 @@ def test_values_are_those_of_summary_and_profile() -> None:
     assert value(values, "running") == 1
 
 
+def test_a_dry_run_has_committed_nothing() -> None:
+    figures = LiveFigures()
+    figures.begin(watched.watched(dry_run=True))
+    figures.batch(watched.batch())
+    for _ in range(2):
+        values = figures.values()
+        assert value(values, "documents.read") == 100
+        assert not {"rows.committed", "batches.committed", "last_commit.timestamp"} & values.keys()
+        assert figures.insert_durations().cumulative[-1] == 0
+        figures.end(watched.summary(profile=watched.profile(), settings={"dry_run": True}))
+
+
 def test_nothing_is_asked_before_the_beginning_nor_after_the_end() -> None:
     asked: list[str] = []
     load = watched.watched()

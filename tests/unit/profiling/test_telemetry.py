@@ -92,6 +92,17 @@ def test_a_batch_is_a_database_operation_below_the_load() -> None:
     assert bench.closed == [True]
 
 
+def test_a_dry_run_asks_no_database_to_insert_anything() -> None:
+    bench = Bench()
+    bench.telemetry.begin(watched.watched(dry_run=True))
+    bench.telemetry.batch(watched.batch())
+    bench.telemetry.end(watched.summary(profile=watched.profile(), settings={"dry_run": True}))
+    batches, load = bench.spans()
+    assert batches == []
+    assert attributes(load)["xml_extractor.dry_run"] is True
+    assert DB_CLIENT_OPERATION_DURATION not in bench.metrics()
+
+
 def test_one_document_is_no_batch_and_one_table_is_named() -> None:
     bench = Bench()
     bench.run(watched.batch(documents=1, rows={"app_base": 1, "app_note": 0}))
