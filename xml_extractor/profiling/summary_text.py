@@ -45,7 +45,7 @@ def summary_text(summary: LoadSummary, *, dry_run: bool = False) -> str:
         rows = [(table, f"{count:,}") for table, count in summary.rows.items()]
         rows.append(("all tables", f"{sum(summary.rows.values()):,}"))
         lines += _block(_rows_title(summary, dry_run=dry_run), rows)
-        lines += _block("Time", _time_figures(summary))
+        lines += _block("Time", _time_figures(summary, dry_run=dry_run))
         lines.append(f"Bottleneck: {summary.bottleneck}")
     lines += remarks(summary, dry_run=dry_run)
     return "\n".join(lines).rstrip("\n")
@@ -179,15 +179,16 @@ def _times(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
-def _time_figures(summary: LoadSummary) -> list[tuple[str, str]]:
+def _time_figures(summary: LoadSummary, *, dry_run: bool) -> list[tuple[str, str]]:
     insert: Mapping[str, float | int] = summary.insert_ms
+    writes = not (dry_run or _is_null(summary))
     figures = [
         ("elapsed", duration(summary.seconds) if summary.seconds >= 10 else f"{summary.seconds:.2f} s"),
         ("documents/s", f"{summary.documents_per_second:,.0f}"),
     ]
     if summary.held_seconds:
         figures.append(("held back", _elapsed(summary.held_seconds)))
-    if insert["count"]:
+    if insert["count"] and writes:
         figures += [(f"insert {name}", f"{insert[name]:,.1f} ms") for name in ("p50", "p95", "p99")]
         figures.append(("batches", f"{insert['count']:,}"))
         if summary.insert_path is not None:
@@ -199,7 +200,7 @@ def _time_figures(summary: LoadSummary) -> list[tuple[str, str]]:
         figures.append(
             ("queue depth", f"mean {queue.mean_depth:,.0f}, max {queue.max_depth:,} of {queue.capacity:,}")
         )
-    if summary.profile is not None and summary.profile.inserting.busy > 0:
+    if summary.profile is not None and summary.profile.inserting.busy > 0 and writes:
         figures.append(("inserting", _inserting(summary.profile.inserting)))
     if summary.profile is not None and summary.profile.cpu_seconds > 0:
         figures.append(("cores busy", f"{summary.profile.cpu_to_wall:.2f}"))
@@ -252,7 +253,7 @@ def _print_figures(summary: LoadSummary, console: Console, documents: Table, *, 
     rows.add_section()
     rows.add_row("all tables", f"{sum(summary.rows.values()):,}", style="bold")
     times = _rich_table("Time")
-    for label, figure in _time_figures(summary):
+    for label, figure in _time_figures(summary, dry_run=dry_run):
         times.add_row(label, figure)
     side_by_side = Table.grid(padding=(0, 3))
     if console.width >= 100:

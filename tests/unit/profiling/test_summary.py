@@ -214,6 +214,7 @@ def test_what_null_counts_was_not_loaded() -> None:
     text = summary_text(summary(settings={"target": "null:"}))
     assert text.startswith("Mapped 9,900 documents in 4.0 s; nothing was written.")
     assert "Rows mapped, not written" in text
+    assert "insert" not in text
     assert "Loaded" not in text
 
 
@@ -221,6 +222,7 @@ def test_a_dry_run_says_that_nothing_was_written() -> None:
     text = summary_text(summary(), dry_run=True)
     assert "nothing was written" in text
     assert "Rows mapped, not written" in text
+    assert "insert" not in text
     assert "48 documents would be in quarantine after such a load (too_long 48)." in text
     assert "quarantine list" not in text
 
