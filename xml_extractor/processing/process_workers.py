@@ -176,14 +176,14 @@ class _Feeder:
         self._stuck: tuple[WorkerLink, Ending] | None = None  # what the watch has ended, and why
         self.startup_seconds = 0.0  # until the first process was ready
         self._started = 0.0
-        self._clocks = StageClocks()  # of the process that runs
+        self._clocks = StageClocks()  # of all processes so far; read by others at any moment
         self._past_clocks = StageClocks()  # of those that have ended
         self._documents = 0  # that have come back
         self.thread = Thread(self._run, name=f"{self._name}-feeder")
         state.on_end(self._kill)
 
     def profile(self) -> WorkerProfile:
-        return WorkerProfile(self._name, self._documents, self._past_clocks + self._clocks)
+        return WorkerProfile(self._name, self._documents, self._clocks)
 
     def last_process_id(self) -> int | None:
         link = self._link
@@ -311,7 +311,7 @@ class _Feeder:
 
     def _take_in(self, message: Mapped) -> None:
         current = self._in_flight[0]
-        self._clocks = message.clocks
+        self._clocks = self._past_clocks + message.clocks
         keys = [record.key for record in message.records]
         for key in (*keys, *message.vanished):
             del current.remaining[key]
@@ -364,8 +364,7 @@ class _Feeder:
         ending = Ending(self._bury())
         if stuck is not None and stuck[0] is link:
             ending = replace(stuck[1], exit_code=ending.exit_code)
-        self._past_clocks = self._past_clocks + self._clocks
-        self._clocks = StageClocks()
+        self._past_clocks = self._clocks
         unfinished = [out for out in self._in_flight if out.remaining]
         self._in_flight.clear()
         logger.warning(

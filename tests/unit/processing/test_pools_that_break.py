@@ -18,7 +18,7 @@ from tests.support.fake_workers import FakeSetup
 from tests.unit.processing.test_worker_pools import BOUND_SECONDS, Run, sorted_keys
 from xml_extractor.errors import WorkerError
 from xml_extractor.mapping.records import DocumentRecord, State
-from xml_extractor.processing import pool_health, worker_link
+from xml_extractor.processing import pool_health, process_workers, worker_link
 from xml_extractor.processing.process_workers import ProcessWorkers
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
@@ -259,6 +259,27 @@ def test_a_document_that_stalled_once_is_loaded(tmp_path: Path) -> None:
     records = Run("process", setup, 60, timeout=1.0).records()
     assert sorted_keys(records) == list(range(1, 61))
     assert not refused(records)
+
+
+def test_clocks_count_processes_that_have_ended_once_at_every_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metrics are read while a process is replaced, and a counter that was once too high stays so."""
+    seen: dict[str, list[float]] = {}
+
+    def spy(self: Any, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if name.endswith("clocks") and hasattr(self, "thread"):  # it has been made
+            profile = self.profile()
+            seen.setdefault(profile.name, []).append(profile.clocks.seconds)
+
+    monkeypatch.setattr(process_workers._Feeder, "__setattr__", spy)
+    run = Run("process", FakeSetup(tmp_path, deadly_once=frozenset({13, 40})), 60)
+    assert sorted_keys(run.records()) == list(range(1, 61))
+    assert seen
+    for seconds in seen.values():
+        assert seconds == sorted(seconds)
+        assert seconds[-1] > 0
 
 
 @POSIX
