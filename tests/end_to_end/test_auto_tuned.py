@@ -19,6 +19,7 @@ from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
 from xml_extractor.errors import TargetError
 from xml_extractor.operations.load import RunningLoad
+from xml_extractor.processing.tuning_windows import BatchTimes
 from xml_extractor.resources import shipped_config
 from xml_extractor.source.sample import write_sample
 from xml_extractor.target.batch_writer import DatabaseBatchWriter
@@ -169,6 +170,26 @@ def test_connections_that_are_refused_do_not_end_it(
     assert summary.insert_threads == 1
     assert "no more than 1 insert threads: too many connections" in caplog.text
     expect(postgresql_url, contract.plan, serial)
+
+
+def test_a_mistake_in_the_tuning_ends_the_tuning_and_not_the_load(
+    database_url: str, contract: Contract, source_url: str, serial: Whole, restless: type[Restless],
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    add = Restless.add
+
+    def fail_later(self: Restless, batch: BatchTimes) -> list[str]:
+        if restless.changes == 3:
+            raise ZeroDivisionError
+        return add(self, batch)
+
+    monkeypatch.setattr(Restless, "add", fail_later)
+    summary = load(source_url, database_url, contract, options(executor="thread", queue_size=20))
+    assert summary.documents.read == DOCUMENTS
+    [note] = [note for note in summary.notes if note.startswith("--auto-tune")]
+    assert "ended early" in note
+    assert caplog.text.count("auto-tune ends (ZeroDivisionError)") == 1
+    expect(database_url, contract.plan, serial)
 
 
 def test_killed_in_mid_load_then_resumed(

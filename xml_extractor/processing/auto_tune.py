@@ -53,6 +53,7 @@ class AutoTune:
         self._climber = HillClimber(start, bounds)
         self._wanted = start
         self._is_in_force = False
+        self._has_failed = False
         self._batches: deque[BatchTimes] = deque()
         self._last_commit: float | None = None  # of the single thread
         self._queue.make_room(_room(start))
@@ -64,6 +65,8 @@ class AutoTune:
             committed_at: perf_counter time.
             waited: seconds that the thread waited for the batch.
         """
+        if self._has_failed:
+            return  # nobody takes it from here
         worked = result.seconds
         if self._threads is None:
             # Reading and mapping are this thread's, too: a load is faster only if the whole of it is.
@@ -75,7 +78,22 @@ class AutoTune:
         self._batches.append(BatchTimes(documents, waited, worked, committed_at, left, retries))
 
     def look(self) -> None:
-        """Decide, and carry out what is decided.  Called every now and then by the coordinator's thread."""
+        """Decide, and carry out what is decided.  Called every now and then by the coordinator's thread.
+
+        A mistake in here ends the tuning: the load does as well with what is in force.
+        """
+        if self._has_failed:
+            return
+        try:
+            self._look()
+        except Exception as error:
+            self._has_failed = True
+            logger.warning(
+                "auto-tune ends (%s); the load goes on with %s",
+                type(error).__name__, self._wanted, exc_info=error,
+            )  # fmt: skip
+
+    def _look(self) -> None:
         said: list[str] = []
         if self._threads is not None and (error := self._threads.refusal()) is not None:
             why = str(error) if isinstance(error, LoaderError) else type(error).__name__
@@ -94,6 +112,11 @@ class AutoTune:
     def outcome(self) -> str:
         """What came of it, as a recommendation."""
         climber = self._climber
+        if self._has_failed:
+            return (
+                f"--auto-tune ended early, at {self._wanted}, by a mistake of this program; please report it "
+                "with the log"
+            )
         if not climber.rate:
             return f"--auto-tune kept {climber.held}: the load was over before there was enough to measure"
         found = f"{climber.held} ({climber.rate:,.0f} documents/s, {climber.waiting})"
