@@ -168,6 +168,7 @@ class LoadFigures:
                     batch_size=self.settings.limits.documents,
                     batches=counts.batches,
                     cores=available_cores(),
+                    is_tuned=self.options.auto_tune,
                 )
             ),
             load_id=self._load.load_id or None,

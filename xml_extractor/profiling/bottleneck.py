@@ -50,6 +50,7 @@ class Evidence:
     batch_size: int = 1000
     batches: int = 0
     cores: int = 1  # that the load may use
+    is_tuned: bool = False  # --auto-tune chose batch size and insert threads, and says so itself
 
 
 def bottleneck(evidence: Evidence) -> str:
@@ -91,7 +92,7 @@ def _target(evidence: Evidence, blocked: float) -> tuple[str, str]:
         limit = f"The target: the one worker waited {blocked:.0%} of its time for inserts"
     else:
         limit = f"The target: workers waited {blocked:.0%} of their time for room in the insert queue"
-    steps = [*_retries(evidence), *_settings(evidence)]
+    steps = [*_retries(evidence), *([] if evidence.is_tuned else _settings(evidence))]
     if serial:
         steps.append("let it insert beside the worker (--executor auto)")
     if not steps:

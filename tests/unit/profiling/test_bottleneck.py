@@ -53,6 +53,17 @@ def test_the_stage_with_the_most_time_is_named(
     assert advice in sentence
 
 
+@pytest.mark.parametrize("inserting", [COMMITS, ROWS])
+def test_what_auto_tune_has_settled_is_not_advised_against(inserting: InsertClocks) -> None:
+    """Its own note says what to begin with; other figures beside it could not be followed."""
+    assert "--batch-size" in said(BLOCKED, inserting=COMMITS)
+    sentence = said(BLOCKED, inserting=inserting, is_tuned=True)
+    assert sentence.startswith("The target")
+    assert "--batch-size" not in sentence
+    assert "--insert-threads" not in sentence
+    assert "disk" in sentence
+
+
 @pytest.mark.parametrize(
     ("held_share", "blamed"), [(0.0, False), (0.49, False), (0.5, True), (0.97, True)]
 )  # fmt: skip
