@@ -66,3 +66,12 @@ def watched(
     dry_run: bool = False,
 ) -> WatchedLoad:
     return WatchedLoad(lambda: the_profile or profile(), lambda: the_summary or summary(), database, dry_run)
+
+
+def unreadable() -> WatchedLoad:
+    """A load whose figures cannot be read."""
+
+    def fail() -> Any:
+        raise ValueError("unreadable")
+
+    return WatchedLoad(fail, fail, DATABASE)

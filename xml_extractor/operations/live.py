@@ -53,8 +53,8 @@ def _opened(settings: Settings, contract: str, say: Callable[[str], None]) -> It
         from xml_extractor.profiling.metrics_server import MetricsServer
 
         server = MetricsServer(settings.metrics_host, settings.metrics_port, contract, LiveFigures(last_run))
-        say(f"metrics at {server.url}")
         yield server
+        say(f"metrics at {server.url}")
     if settings.telemetry:
         try:
             from xml_extractor.profiling.telemetry_setup import telemetry

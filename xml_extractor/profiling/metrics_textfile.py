@@ -84,8 +84,10 @@ class MetricsTextfile(LoadObserver):
         if self._ended:
             return
         self._ended = True
-        self._figures.end(summary)
-        self._finished.set()
+        try:
+            self._figures.end(summary)
+        finally:
+            self._finished.set()
         if self._thread.ident is None:
             self._write()  # the load never began
             return

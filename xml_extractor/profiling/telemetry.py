@@ -130,6 +130,12 @@ class Telemetry(LoadObserver):
         if self._ended:
             return
         self._ended = True
+        try:
+            self._tell_end(summary)
+        finally:
+            self._close()
+
+    def _tell_end(self, summary: LoadSummary) -> None:
         self._figures.end(summary)
         with self._lock:
             self._values_at = None  # the last look at the figures is to find the last figures
@@ -142,7 +148,6 @@ class Telemetry(LoadObserver):
             span.set_attribute("error.type", summary.exit_code.name.lower())
             span.set_status(Status(StatusCode.ERROR, summary.error))
         span.end()
-        self._close()
 
     def _start(self) -> Span:
         carrier = {name: os.environ.get(name.upper(), "") for name in ("traceparent", "tracestate")}

@@ -95,6 +95,17 @@ def test_a_run_that_dies_leaves_a_heartbeat_that_grows_old(tmp_path: Path) -> No
     textfile.end(watched.summary())
 
 
+def test_figures_that_cannot_be_read_at_the_end_leave_nothing_running(tmp_path: Path) -> None:
+    textfile = MetricsTextfile(tmp_path / "nightly.prom", "loan")
+    textfile.begin(watched.unreadable())
+    with pytest.raises(ValueError, match="unreadable"):
+        textfile.end(watched.summary(profile=None, **FAILED))
+    deadline = time.monotonic() + 20
+    while any(thread.name == "metrics-textfile" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     path = tmp_path / "nightly.prom"
     textfile = MetricsTextfile(path, "loan", interval_seconds=0.001)

@@ -199,6 +199,14 @@ def test_a_load_that_fails_says_so(begun: bool) -> None:
     assert bench.closed == [True]
 
 
+def test_figures_that_cannot_be_read_at_the_end_leave_nothing_running() -> None:
+    bench = Bench()
+    bench.telemetry.begin(watched.unreadable())
+    with pytest.raises(ValueError, match="unreadable"):
+        bench.telemetry.end(watched.summary(profile=None, error="no target"))
+    assert bench.closed == [True]
+
+
 def test_all_other_figures_have_the_names_that_prometheus_gives_them() -> None:
     bench = Bench()
     bench.run(watched.batch())
