@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xml_extractor.cli_output import Output, check_writable
+from xml_extractor.cli_output import JSON, Output, check_different, check_writable
 from xml_extractor.cli_report import ReportAtEnd
 from xml_extractor.errors import ExitCode, UsageError
 from xml_extractor.settings import Databases, Settings, databases, flag
@@ -66,8 +66,16 @@ def _run_load(
     shown = {**settings.shown(), **options.model_dump(mode="json")}
     shown["source"], shown["target"] = where.shown_source, where.shown_target
 
+    check_different(
+        {
+            "--summary": settings.summary,
+            "--report": settings.report,
+            "--metrics-textfile": settings.metrics_textfile,
+            "--log-file": settings.log_file,
+        }
+    )
     if settings.summary is not None:
-        check_writable("--summary", settings.summary)
+        check_writable("--summary", settings.summary, JSON)
     at_end = ReportAtEnd(settings.report, output)
 
     def report(summary: LoadSummary) -> None:

@@ -6,9 +6,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from codecs import BOM_UTF8
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -29,19 +30,57 @@ def use_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def check_writable(name: str, path: Path) -> None:
+PAGE: Final = b"<!doctype html"
+"""How a page begins, in small letters."""
+
+JSON: Final = b"{"
+"""How a file of JSON begins, of those that are written here."""
+
+
+def check_writable(name: str, path: Path, begins: bytes) -> None:
     """Find before the work what would otherwise be found after it: that its result cannot be written.
 
+    Args:
+        name: the flag or argument that names the file.
+        path: the file.
+        begins: how its content will begin, in small letters.  A file that is there and begins otherwise is
+            somebody's, perhaps a database, and is not replaced.
+
     Raises:
-        UsageError: says what stands in the way, beginning with ``name``, the flag or argument.
+        UsageError: says what stands in the way, beginning with ``name``.
     """
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if there == path and not there.is_file():
-        raise UsageError(f"{name} {path} is a folder; name a file")
+        raise UsageError(f"{name} {path} is {'a folder' if there.is_dir() else 'no file'}; name a file")
     if there != path and not there.is_dir():
         raise UsageError(f"{name} {path}: {there} is a file; name a file in a folder")
     if not os.access(there, os.W_OK):
         raise UsageError(f"{name} {path}: {there} cannot be written to; name a file in a folder that can")
+    if there == path:
+        try:
+            with path.open("rb") as file:
+                start = file.read(256)
+        except OSError as error:
+            raise UsageError(f"{name} {path} cannot be read: {error.strerror}; name another file") from None
+        if start and not start.removeprefix(BOM_UTF8).lstrip().lower().startswith(begins):
+            raise UsageError(
+                f"{name} {path} holds something else than what is to be written there. It was left as it is; "
+                "name another file"
+            )
+
+
+def check_different(files: Mapping[str, Path | None]) -> None:
+    """Refuse to write two results, by the flags that name them, into one file: one of them would be lost.
+
+    Raises:
+        UsageError: naming both flags and the file.
+    """
+    flags: dict[Path, str] = {}
+    for name, path in files.items():
+        if path is not None and flags.setdefault(path.resolve(), name) != name:
+            raise UsageError(
+                f"{flags[path.resolve()]} and {name} name the same file, {path}; give each a file of its own"
+            )
 
 
 class Output:

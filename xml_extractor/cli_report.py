@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from xml_extractor.cli_flags import LOG, add_setting_flags
-from xml_extractor.cli_output import Output, check_writable
+from xml_extractor.cli_output import PAGE, Output, check_writable
 from xml_extractor.errors import ExitCode, LoaderError
 from xml_extractor.profiling.logging_setup import FILE_ONLY
 from xml_extractor.profiling.observer import LoadObserver
@@ -33,7 +33,7 @@ def report(arguments: argparse.Namespace, _settings: Settings, output: Output) -
     from xml_extractor.profiling.report.reading import read_summary
 
     summary = read_summary(arguments.summary)
-    check_writable("FILE", arguments.page)
+    check_writable("FILE", arguments.page, PAGE)
     from xml_extractor.profiling.report.load_page import write_load_report
 
     try:
@@ -62,7 +62,7 @@ class ReportAtEnd(LoadObserver):
 
     def __init__(self, path: Path | None, output: Output) -> None:
         if path is not None:
-            check_writable("--report", path)
+            check_writable("--report", path, PAGE)
         self._path = path
         self._output = output
         self._summary: LoadSummary | None = None

@@ -165,6 +165,40 @@ def test_a_report_that_cannot_be_written_is_found_before_the_load(desk: Desk, tm
     assert not desk.summary.exists()
 
 
+def test_a_file_that_holds_something_else_is_not_overwritten(desk: Desk, tmp_path: Path) -> None:
+    assert desk.load("--limit", "5") == 0
+    database = tmp_path / "target.db"
+    report, summary = desk.report, desk.summary
+    before = [file.read_bytes() for file in (database, report, summary)]
+    for desk.report, desk.summary, named in (
+        (database, summary, f"--report {database}"),
+        (summary, summary.with_name("new.json"), f"--report {summary}"),
+        (report, database, f"--summary {database}"),
+        (report.with_name("new.html"), report, f"--summary {report}"),
+    ):
+        assert desk.load("--limit", "5") == 2
+        assert f"{named} holds something else" in desk.said
+        assert "name another file" in desk.said
+    assert desk.run("report", summary, database) == 2
+    assert f"{database} holds something else" in desk.said
+    assert [file.read_bytes() for file in (database, report, summary)] == before
+    assert not summary.with_name("new.json").exists()
+    assert query(desk.target, "SELECT COUNT(*) FROM load_ledger") == [(5,)]
+
+    desk.report, desk.summary = report, summary
+    report.write_bytes(b"")  # as `mktemp` leaves it
+    assert desk.load("--limit", "5") == 0
+    assert report.read_bytes().lower().startswith(b"<!doctype html>")
+
+
+def test_two_results_are_not_written_into_one_file(desk: Desk, tmp_path: Path) -> None:
+    desk.report = tmp_path / "folder" / ".." / desk.summary.name
+    assert desk.load() == 2
+    assert "--summary and --report name the same file" in desk.said
+    assert not desk.summary.exists()
+    assert not (tmp_path / "target.db").exists()
+
+
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
