@@ -15,6 +15,7 @@ from xml_extractor.engines import open_engine
 from xml_extractor.errors import SourceError, TargetError
 from xml_extractor.profiling.observer import CommittedBatch, LoadObserver, WatchedLoad
 from xml_extractor.profiling.profile import InsertClocks, LoadProfile
+from xml_extractor.profiling.progress import Progress
 
 DOCUMENTS = 700
 CONTRACT = Contract.from_text(
@@ -161,6 +162,18 @@ def test_what_is_not_loaded_into_a_database_is_watched_as_well(
     check(summary.profile, summary, watcher)
     assert ("system" in watcher.loads[0].database) == (kind == "dry-run")
     assert list(summary.profile.inserting.tables) == (["files"] if kind == "jsonl" else [])
+
+
+def test_progress_that_cannot_be_shown_leaves_no_sampler_behind(source_url: str) -> None:
+    class Gone(Progress):
+        def finish(self) -> None:
+            raise BrokenPipeError
+
+    watcher = Watcher()
+    with pytest.raises(BrokenPipeError):
+        load(source_url, "null:", CONTRACT, options(executor="thread"), progress=Gone(), observers=[watcher])
+    assert "xml-extractor-sampler" not in {thread.name for thread in threading.enumerate()}
+    assert watcher.ended[0].profile is not None
 
 
 def test_the_summary_file_holds_the_profile_and_load_runs_does_not(

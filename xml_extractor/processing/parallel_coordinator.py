@@ -188,11 +188,11 @@ class ParallelCoordinator:
             self._state.fail(error)  # whatever has been started ends with it
             raise
         finally:
+            self._recorder.end()  # first: it does not raise, and nobody else ends its thread
             if self._auto_tune is not None:
                 self._note(self._auto_tune.outcome())
             reader.close()
             self._progress.finish()
-            self._recorder.end()
         failure = self._state.failure
         if failure is not None and is_out_of_memory(failure):
             raise WorkerError(OUT_OF_MEMORY) from failure
