@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from tests.support.tables import execute
 from xml_extractor import Contract, LoadOptions, LoadSummary, load
 from xml_extractor.engines import open_engine
 from xml_extractor.errors import SourceError, TargetError
+from xml_extractor.processing.chunks import Chunk
+from xml_extractor.processing.pending_keys import PendingKeys
 from xml_extractor.profiling.observer import CommittedBatch, LoadObserver, WatchedLoad
 from xml_extractor.profiling.profile import InsertClocks, LoadProfile
 from xml_extractor.profiling.progress import Progress
@@ -162,6 +166,23 @@ def test_what_is_not_loaded_into_a_database_is_watched_as_well(
     check(summary.profile, summary, watcher)
     assert ("system" in watcher.loads[0].database) == (kind == "dry-run")
     assert list(summary.profile.inserting.tables) == (["files"] if kind == "jsonl" else [])
+
+
+def test_looking_for_what_is_pending_is_no_mapping(source_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A serial load reads many known keys before and after a few new ones; its worker has nothing to do."""
+    pending = PendingKeys.__iter__
+
+    def slowly(self: PendingKeys) -> Iterator[Chunk]:
+        time.sleep(0.5)
+        for chunk in pending(self):
+            yield chunk
+            time.sleep(0.5)
+
+    monkeypatch.setattr(PendingKeys, "__iter__", slowly)
+    settings = options(executor="serial", drift_sample=0, limit=100, batch_seconds=0.1)
+    summary = load(source_url, "null:", CONTRACT, settings)
+    assert summary.clocks.idle >= 1.5
+    assert summary.clocks.map < 0.5
 
 
 def test_progress_that_cannot_be_shown_leaves_no_sampler_behind(source_url: str) -> None:

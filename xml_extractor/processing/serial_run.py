@@ -104,7 +104,9 @@ class SerialRun:
             self._watch.discard(watched)
 
     def _load(self, writer: BatchWriter) -> None:
+        clock = self._worker.clock
         for chunk in self._chunks:
+            clock.charge_idle()  # finding out what is pending, before a commit that is due
             failpoints.hit("dispatcher")
             if time.perf_counter() + self._throttle.due_in() >= self._batch_due:
                 self._commit(writer)
@@ -114,17 +116,18 @@ class SerialRun:
                 break
             self._calls.on_dispatched(len(chunk.keys))
             for fetched in self._slices.of(chunk):
-                self._worker.clock.charge_idle()
+                clock.charge_idle()
                 if fetched.vanished:
                     self._calls.on_vanished(fetched.vanished)
                 for document in fetched.documents:
                     previous = chunk.previous.get(document.key)
-                    self._worker.clock.begin_documents()
+                    clock.begin_documents()
                     self._add(map_document(self._worker, document, previous, self._pulse), writer)
                     if self._state.ended.is_set():
                         raise PipelineStopped
             if self._state.stopping.is_set():
                 break
+        clock.charge_idle()
         self._commit(writer)
 
     def _add(self, record: DocumentRecord, writer: BatchWriter) -> None:
