@@ -171,6 +171,14 @@ def test_every_part_is_there(ordinary: str) -> None:
     assert "throttle" not in text
 
 
+def test_a_dry_run_shows_no_times_of_inserts_that_were_not_made(ordinary: str) -> None:
+    made = page(made_up.summary(settings={"dry_run": True}))
+    for name in ("Insert p50", "Insert latency", "Inserting a batch", "Insert threads"):
+        assert name in ordinary
+        assert name not in made
+    assert "Parsing and mapping a document" in made
+
+
 def test_what_auto_tune_changed_is_drawn(ordinary: str) -> None:
     samples = tuple(made_up.sample(at, batch_size=100 * at, insert_threads=1 + at % 2) for at in range(1, 30))
     made = page(made_up.summary(profile=replace(made_up.profile(), samples=samples)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from xml_extractor.errors import ExitCode
-from xml_extractor.profiling.profile import LoadProfile
+from xml_extractor.profiling.profile import InsertClocks, Latency, LoadProfile
 from xml_extractor.profiling.report import formats, load_plots, page
 from xml_extractor.profiling.report.blocks import (
     Block,
@@ -25,7 +26,7 @@ from xml_extractor.profiling.report.blocks import (
 )  # fmt: skip
 from xml_extractor.profiling.report.formats import count, milliseconds, plural, rate, share
 from xml_extractor.profiling.report.observations import observations
-from xml_extractor.profiling.summary import LoadSummary
+from xml_extractor.profiling.summary import NO_INSERTS, LoadSummary
 from xml_extractor.profiling.summary_text import headline, remarks
 
 _EXIT_CODES: Final = {
@@ -63,8 +64,10 @@ def write_load_report(summary: LoadSummary, path: Path) -> None:
 
 def load_page(summary: LoadSummary) -> Page:
     """Return the page of a load, however it ended, as blocks."""
-    profile = summary.profile
     dry_run = bool(summary.settings.get("dry_run"))
+    if dry_run:
+        summary = _without_inserts(summary)
+    profile = summary.profile
     status, tone = _status(summary, dry_run=dry_run)
     return Page(
         title="Load report",
@@ -76,6 +79,20 @@ def load_page(summary: LoadSummary) -> Page:
         footer=f"Made by xml-extractor {summary.versions.get('xml-extractor', '')}. Keys of documents, names "
         "and figures are all that it holds; no value of a document is among them.",
     )  # fmt: skip
+
+
+def _without_inserts(summary: LoadSummary) -> LoadSummary:
+    """Return the figures of a dry run without times of inserting, which was no more than counting."""
+    profile = summary.profile
+    if profile is not None:
+        profile = replace(
+            profile,
+            inserting=InsertClocks(),
+            insert_latency=Latency(),
+            insert_histogram=(),
+            samples=tuple(replace(sample, insert=Latency()) for sample in profile.samples),
+        )
+    return replace(summary, insert_ms=dict(NO_INSERTS), profile=profile)
 
 
 def _status(summary: LoadSummary, *, dry_run: bool) -> tuple[str, Tone]:
