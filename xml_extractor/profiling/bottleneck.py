@@ -9,7 +9,7 @@ from typing import Final
 from xml_extractor.profiling.clocks import StageClocks
 from xml_extractor.profiling.profile import InsertClocks
 
-_DOMINANT: Final = 0.5
+DOMINANT: Final = 0.5
 """A stage that takes this share of the time is the limit: no other can be larger."""
 
 _WORTH_A_WORD: Final = 0.25
@@ -57,12 +57,12 @@ def bottleneck(evidence: Evidence) -> str:
     """Name the bottleneck and what to do about it."""
     if evidence.documents == 0 or evidence.clocks.seconds <= 0.0:
         return "Nothing was loaded, so nothing was slow."
-    if evidence.throttle is not None and evidence.held_share >= _DOMINANT:
+    if evidence.throttle is not None and evidence.held_share >= DOMINANT:
         return (
             f"The throttle: the load was held back by --throttle {evidence.throttle:g} (documents a second) "
             f"for {evidence.held_share:.0%} of its time; workers, source and target could do more."
         )
-    if evidence.startup_seconds >= _DOMINANT * evidence.seconds:
+    if evidence.startup_seconds >= DOMINANT * evidence.seconds:
         return (
             f"Starting: {evidence.startup_seconds:.1f} of {evidence.seconds:.1f} s went by before the first "
             "worker process could map; for loads as small as this --executor thread begins at once."

@@ -27,6 +27,7 @@ FULL_BY_BYTES = tuple(made_up.sample(at, queue_bytes=64 * 2**20, queue_documents
         ({"samples": FULL_BY_BYTES, "queue_capacity_bytes": 0}, {}, None),
         ({}, {"startup_seconds": 20.0}, "--executor thread may be quicker"),
         ({}, {"startup_seconds": 20.0, "executor": "thread"}, None),
+        ({}, {"startup_seconds": 45.0}, None),  # that is the bottleneck, and has been said
     ],
 )
 def test_what_is_said_beside_the_bottleneck(

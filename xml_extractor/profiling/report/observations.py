@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from xml_extractor.profiling.bottleneck import DOMINANT
 from xml_extractor.profiling.profile import LoadProfile
 from xml_extractor.profiling.report.formats import milliseconds, plural, seconds, share
 from xml_extractor.profiling.summary import LoadSummary
@@ -38,7 +39,8 @@ def observations(summary: LoadSummary, profile: LoadProfile) -> Iterator[str]:
             "The queue was full by its bytes, not by its documents: a larger --queue-bytes lets it hold as "
             "many documents as --queue-size says."
         )
-    if summary.executor == "process" and summary.startup_seconds >= _STARTING * summary.seconds:
+    starting = summary.startup_seconds / max(summary.seconds, 1e-9)
+    if summary.executor == "process" and _STARTING <= starting < DOMINANT:  # else it is the bottleneck
         yield (
             f"{seconds(summary.startup_seconds)} of {seconds(summary.seconds)} went by until the first "
             "worker process ran: for loads as short as this one --executor thread may be quicker."
