@@ -133,6 +133,15 @@ class _Server(socketserver.TCPServer):
         # A client that has gone between two system calls must not hold the server up.
         self.socket.setblocking(False)
 
+    def get_request(self) -> tuple[Any, Any]:
+        """Take the connection that waits; one that cannot be had, for want of files, is not asked for at once
+        again."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(POLL_SECONDS)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own."""
         with self._lock:

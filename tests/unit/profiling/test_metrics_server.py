@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import socket
@@ -194,6 +195,24 @@ def test_too_many_at_once_are_turned_away(server: MetricsServer) -> None:
             return
         except (ConnectionError, http.client.HTTPException):
             assert time.monotonic() < deadline
+
+
+def test_a_connection_that_cannot_be_taken_does_not_keep_a_core_busy(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where files are exhausted it stays announced, and is asked for again and again."""
+    attempts: list[float] = []
+
+    def accept(_: object) -> None:
+        attempts.append(time.monotonic())
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch, connect(server):
+        patch.setattr("socketserver.TCPServer.get_request", accept)
+        with connect(server):
+            time.sleep(0.5)
+    assert 0 < len(attempts) < 50
+    assert ask(server)[0] == 200
 
 
 def test_the_port_can_be_had_again_at_once(server: MetricsServer) -> None:
