@@ -17,6 +17,7 @@ BIN := $(VENV)/Scripts
 else
 BIN := $(VENV)/bin
 endif
+NATIVE_SOURCES := $(wildcard xml_extractor/mapping/*.pyx xml_extractor/mapping/native/*.pxi)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: run test browser test-sqlserver faults lint format docs-check fuzz bench clean
@@ -72,14 +73,15 @@ bench: $(VENV)/installed-dev
 	done
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist xml_extractor/mapping/_native*.so xml_extractor/mapping/_native*.pyd .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamps make a second run start at once; a changed list of requirements is installed anew.
-$(VENV)/installed: requirements.txt
+# Installed in place: that is what builds the native interpreter, where there is a C compiler.
+$(VENV)/installed: requirements.txt pyproject.toml setup.py $(NATIVE_SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	@echo "Setting up $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) -r requirements.txt
+	@$(PIP) --editable . || $(PIP) -r requirements.txt
 	@touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt requirements-telemetry.txt $(VENV)/installed

@@ -8,9 +8,9 @@ from typing import Any
 
 from tests.fuzz.invariants import STARTED_AT, Broken, Outcome, outcome
 from tests.fuzz.oracle import NotWellFormedError, Oracle, Refused, Rows, Skipped, canonical_xml
+from tests.support.interpreters import BothMappers
 from xml_extractor.contract import Contract
 from xml_extractor.contract.reader import read_yaml
-from xml_extractor.mapping.data_mapper import DataMapper
 from xml_extractor.mapping.records import SourceDocument, Stage
 
 _OLD_NAMES = re.compile(r"[^\x00-\x7f]")
@@ -21,7 +21,7 @@ class Pair:
 
     def __init__(self, text: str) -> None:
         self.plan = Contract.from_text(text).plan
-        self.mapper = DataMapper(self.plan, STARTED_AT)
+        self.mapper = BothMappers(self.plan, STARTED_AT)
         self.oracle = Oracle(read_yaml(text, "contract").document.data, STARTED_AT)
         self._xml = {
             table.name: [i for i, said in enumerate(table.columns.values()) if said.get("xml") is not None]

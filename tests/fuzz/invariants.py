@@ -10,6 +10,7 @@ from pathlib import Path
 from lxml import etree
 
 from tests.fuzz.conformity import problems
+from tests.support.interpreters import BothMappers
 from xml_extractor.contract import read_contract
 from xml_extractor.contract.plan import Plan, SourceKind
 from xml_extractor.engines import open_engine
@@ -40,7 +41,7 @@ class Outcome:
     skipped: Rejection | None = None
 
 
-def outcome(mapper: DataMapper, document: SourceDocument) -> Outcome:
+def outcome(mapper: DataMapper | BothMappers, document: SourceDocument) -> Outcome:
     """Map one document; anything raised but a refusal goes through to the caller."""
     try:
         return Outcome(mapped=mapper.map(mapper.parse(document), document))
@@ -55,7 +56,7 @@ class Checked:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._mapper = DataMapper(plan, STARTED_AT)
+        self._mapper = BothMappers(plan, STARTED_AT)
         self._workers = [
             DocumentWorker(plan, STARTED_AT, open_engine(url).encoder(plan), needs_hash=True)
             for url in ("sqlite:///unused.db", "postgresql://unused/unused")

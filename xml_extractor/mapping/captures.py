@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lxml import etree
 
@@ -38,6 +38,29 @@ _BY_ATTRIBUTE: Final = re.compile(
     r"""([A-Za-z_][\w.-]*)\[@([A-Za-z_][\w.-]*)=(?:'([^']*)'|"([^"]*)")\](\[1\]|\[last\(\)\])?""", re.ASCII
 )
 """``Name[@attribute='value']``, then nothing, ``[1]`` or ``[last()]``."""
+
+
+class ByAttribute(NamedTuple):
+    """A capture of the texts of child elements of which an attribute has a certain value."""
+
+    name: str
+    attribute: str
+    wanted: str
+    pick: Pick
+
+
+def by_attribute(capture: Capture) -> ByAttribute | None:
+    """Recognise the commonest of the complex paths: matched in the walk it costs a tenth of asking for it."""
+    match = _BY_ATTRIBUTE.fullmatch(capture.path.xpath or "")
+    if match is None or capture.path.leaf is not Leaf.TEXT:
+        return None
+    pick, place = capture.pick, match[5]
+    if place is not None:
+        if pick is Pick.JOIN or capture.blank_is_absent:
+            return None
+        # One node at most: whatever `pick` says, it is the first or the last that matches.
+        pick = Pick.FIRST if place == "[1]" else Pick.LAST
+    return ByAttribute(match[1], match[2], match[3] if match[4] is None else match[4], pick)
 
 
 def string_value(element: Element) -> str:
@@ -96,6 +119,9 @@ class ScopeWalker:
         self._namespaces = dict(plan.namespaces)
         self._joins: list[tuple[int, str]] = []
         self._complex: list[_Handler] = []
+        # The same by slot, for the native walk, which leaves these to Python.
+        self.complex_captures: dict[int, _Handler] = {}
+        self.complex_scopes: dict[int, Callable[[Element], list[Any]]] = {}
         self._shared: list[SharedPath] = [path for _, walker in child_scopes for path in walker._shared]
         root = _Node()
         for slot, capture in enumerate(scope.captures):
@@ -104,13 +130,16 @@ class ScopeWalker:
             path = plan.scopes[child].path
             assert path is not None
             if path.is_complex:
-                self._complex.append(self._complex_scope(path, walker, self.child_slots[child]))
+                self.complex_scopes[child] = self._xpath(path)
+                self._complex.append(
+                    _scope_handler(self.complex_scopes[child], walker, self.child_slots[child])
+                )
             else:
                 root.descend(path.steps).scopes.append((walker, self.child_slots[child]))
-        self._recurse_xpath: Callable[[Element], list[Any]] | None = None
+        self.recurse_xpath: Callable[[Element], list[Any]] | None = None
         if scope.recurse is not None:
             if scope.recurse.is_complex:
-                self._recurse_xpath = self._xpath(scope.recurse)
+                self.recurse_xpath = self._xpath(scope.recurse)
             else:
                 root.descend(scope.recurse.steps).handlers.append(self._remember)
         self.is_recursive = scope.recurse is not None
@@ -130,7 +159,8 @@ class ScopeWalker:
         if path.is_complex:
             if self._add_by_attribute(root, slot, capture):
                 return
-            self._complex.append(self._complex_capture(slot, capture))
+            self.complex_captures[slot] = self._complex_capture(slot, capture)
+            self._complex.append(self.complex_captures[slot])
             if capture.pick is Pick.JOIN:
                 self._joins.append((slot, capture.separator))
             return
@@ -152,28 +182,19 @@ class ScopeWalker:
             node.handlers.append(_element_handler(_TAKERS[path.leaf], store))
 
     def _add_by_attribute(self, root: _Node, slot: int, capture: Capture) -> bool:
-        """Match the commonest of the complex paths in the walk, which costs a tenth of asking for it."""
-        match = _BY_ATTRIBUTE.fullmatch(capture.path.xpath or "")
-        if match is None or capture.path.leaf is not Leaf.TEXT or self._ignore_case:
+        found = None if self._ignore_case else by_attribute(capture)
+        if found is None:
             return False
-        name, attribute, place = match[1], match[2], match[5]
-        wanted = match[3] if match[4] is None else match[4]
-        if place is None:
-            store = self._storer(slot, capture)
-            if capture.pick is Pick.JOIN:
-                self._joins.append((slot, capture.separator))
-        elif capture.pick is Pick.JOIN or capture.blank_is_absent:
-            return False
-        else:
-            # One node at most: whatever `pick` says, it is the first or the last that matches.
-            pick = Pick.FIRST if place == "[1]" else Pick.LAST
-            store = self._storer(slot, replace(capture, pick=pick))
+        attribute, wanted = found.attribute, found.wanted
+        store = self._storer(slot, replace(capture, pick=found.pick))
+        if found.pick is Pick.JOIN:
+            self._joins.append((slot, capture.separator))
 
         def handle(frame: ScopeFrame, element: Element) -> None:
             if element.get(attribute) == wanted:
                 store(frame, string_value(element))
 
-        root.descend((name,)).handlers.append(handle)
+        root.descend((found.name,)).handlers.append(handle)
         return True
 
     def _only_storer(self, slot: int) -> Callable[[ScopeFrame, str], None]:
@@ -269,15 +290,6 @@ class ScopeWalker:
 
         return handle_elements
 
-    def _complex_scope(self, path: Path, walker: ScopeWalker, slot: int) -> _Handler:
-        find = self._xpath(path)
-
-        def handle(frame: ScopeFrame, element: Element) -> None:
-            for found in find(element):
-                walker.enter(frame, found, slot)
-
-        return handle
-
     def _remember(self, frame: ScopeFrame, element: Element) -> None:
         place = self.size + NESTED
         if frame[place] is None:
@@ -352,9 +364,13 @@ class ScopeWalker:
         try:
             self._fill(frame, root)
         finally:
-            for shared in self._shared:
-                shared.forget()
+            self.forget()
         return frame
+
+    def forget(self) -> None:
+        """Let go of a document."""
+        for shared in self._shared:
+            shared.forget()
 
     def enterer(self, slot: int) -> _Handler:
         """Return the function that makes the frame of one element of this scope and puts it into the list
@@ -392,7 +408,7 @@ class ScopeWalker:
         frame[self.size + POSITION] = len(siblings)
         self._fill(frame, element)
         if self.is_recursive:
-            seen = {element} if self._recurse_xpath is not None else None
+            seen = {element} if self.recurse_xpath is not None else None
             if seen is not None or frame[self.size + NESTED] is not None:
                 self._enter_nested(frame, element, siblings, seen)
 
@@ -408,8 +424,8 @@ class ScopeWalker:
             nested = outer[place]
             outer[place] = None
         else:
-            assert self._recurse_xpath is not None
-            nested = [found for found in self._recurse_xpath(element) if found not in seen]
+            assert self.recurse_xpath is not None
+            nested = [found for found in self.recurse_xpath(element) if found not in seen]
             seen.update(nested)
         for found in nested or ():
             frame = self.template[:]
@@ -448,6 +464,14 @@ def mark_several(frame: ScopeFrame, size: int, slot: int) -> None:
         frame[size + SEVERAL] = {slot}
     else:
         frame[size + SEVERAL].add(slot)
+
+
+def _scope_handler(find: Callable[[Element], list[Any]], walker: ScopeWalker, slot: int) -> _Handler:
+    def handle(frame: ScopeFrame, element: Element) -> None:
+        for found in find(element):
+            walker.enter(frame, found, slot)
+
+    return handle
 
 
 def _element_handler(

@@ -11,7 +11,7 @@ from typing import NoReturn
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.mapping.interpreter import Interpreter
+from xml_extractor.mapping.interpreter_choice import InterpreterChoice, interpreter_for
 from xml_extractor.mapping.records import MappedDocument, Rejection, SourceDocument, Stage
 from xml_extractor.mapping.rejection import DocumentRejected, DocumentSkipped
 from xml_extractor.mapping.xml_parser import DocumentParser
@@ -27,14 +27,18 @@ class DataMapper:
     Args:
         plan: the compiled contract.
         load_started_at: what GETUTCDATE() answers, UTC.
+        interpreter: which one is to run the plan; the best there is unless stated.
 
     Raises:
         ValueError: the plan cannot be run here (a plug-in cannot be imported).
+        UsageError: the interpreter that is asked for cannot be had.
     """
 
-    def __init__(self, plan: Plan, load_started_at: datetime) -> None:
+    def __init__(
+        self, plan: Plan, load_started_at: datetime, interpreter: InterpreterChoice | None = None
+    ) -> None:
         self._parser = DocumentParser()
-        self._interpreter = Interpreter(plan, load_started_at)
+        self._interpreter = interpreter_for(plan, load_started_at, interpreter)
         self._logged: set[str] = set()
 
     def parse(self, document: SourceDocument) -> etree._Element:

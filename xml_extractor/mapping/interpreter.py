@@ -24,9 +24,11 @@ _DEFAULT_CODE_PAGE: Final = "cp1252"
 class _TableNode:
     """A table with its children, and the way from the parent's frame to its own frames."""
 
-    def __init__(self, rows: TableRows, steps: tuple[int, ...]) -> None:
+    def __init__(self, rows: TableRows, way: tuple[int, ...], steps: tuple[int, ...]) -> None:
         self.rows = rows
         self.index = rows.index
+        self.way = way
+        """The scopes passed from the parent's frame to the table's own, that one included."""
         self.steps = steps
         self.children: tuple[_TableNode, ...] = ()
 
@@ -45,7 +47,7 @@ class Interpreter:
     """
 
     def __init__(self, plan: Plan, load_started_at: datetime) -> None:
-        self._plan = plan
+        self.plan = plan
         code_pages = {column.conversion.code_page for table in plan.tables for column in table.columns}
         environment = Environment(
             load_started_at=load_started_at,
@@ -54,35 +56,34 @@ class Interpreter:
         )
         self._ignore_case = plan.ignore_case
         self._roots = frozenset(plan.roots)
-        self._walkers = scope_walkers(plan)
-        self._root_walker = self._walkers[0]
-        self._where = None
-        self._where_captures: frozenset[int] = frozenset()
+        self.walkers = scope_walkers(plan)
+        self._root_walker = self.walkers[0]
+        self.where = None
+        self.where_captures: frozenset[int] = frozenset()
         if plan.document_where is not None:
-            self._where = compile_condition(plan.document_where, environment)
-            self._where_captures = expression_captures(plan.document_where)
-        self._unknown = UnknownElements(plan) if plan.report_unknown else None
-        nodes = [
-            _TableNode(TableRows(plan, index, environment), self._steps(index))
-            for index in range(len(plan.tables))
-        ]
-        for node in nodes:
-            node.children = tuple(n for n in nodes if plan.tables[n.index].parent == node.index)
-        self._top = tuple(n for n in nodes if plan.tables[n.index].parent is None)
+            self.where = compile_condition(plan.document_where, environment)
+            self.where_captures = expression_captures(plan.document_where)
+        self.unknown = UnknownElements(plan) if plan.report_unknown else None
+        self.environment = environment
+        self.nodes = [self._node(index) for index in range(len(plan.tables))]
+        for node in self.nodes:
+            node.children = tuple(n for n in self.nodes if plan.tables[n.index].parent == node.index)
+        self._top = tuple(n for n in self.nodes if plan.tables[n.index].parent is None)
 
-    def _steps(self, index: int) -> tuple[int, ...]:
-        """Return the frame members that lead from the parent table's frame to this table's frames."""
-        plan = self._plan
+    def _node(self, index: int) -> _TableNode:
+        plan = self.plan
         table = plan.tables[index]
         goal = 0 if table.parent is None else plan.tables[table.parent].scope
+        way: list[int] = []
         steps: list[int] = []
         scope = table.scope
         while scope != goal:
             parent = plan.scopes[scope].parent
             assert parent is not None, "a table's scope lies below its parent's"
-            steps.append(self._walkers[parent].child_slots[scope])
+            way.insert(0, scope)
+            steps.insert(0, self.walkers[parent].child_slots[scope])
             scope = parent
-        return tuple(reversed(steps))
+        return _TableNode(TableRows(plan, index, self.environment), tuple(way), tuple(steps))
 
     def run(self, root: etree._Element, document: SourceDocument) -> MappedDocument:
         """Map one parsed document.
@@ -101,25 +102,17 @@ class Interpreter:
                 )
             )
         frame = self._root_walker.root_frame(root)
-        if self._where is not None:
+        if self.where is not None:
             self._check_where(frame)
-        context = DocumentContext(document, root, len(self._plan.tables))
+        context = DocumentContext(document, root, len(self.plan.tables))
         for node in self._top:
             self._make(node, _frames(frame, node.steps), context)
         if not context.where_dropped and not any(context.rows[node.index] for node in self._top):
-            names = ", ".join(node.rows.table.name for node in self._top)
-            raise DocumentRejected(
-                Rejection(
-                    Stage.MAP,
-                    "no_rows",
-                    f"the document gives no row for {names}: the path of `rows` finds no element in it",
-                    table=self._top[0].rows.table.name,
-                )
-            )
+            raise self.no_rows()
         return MappedDocument(
             context.rows,
             context.truncated,
-            () if self._unknown is None else self._unknown.find(root),
+            () if self.unknown is None else self.unknown.find(root),
         )
 
     def _make(self, node: _TableNode, frames: list[ScopeFrame] | None, context: DocumentContext) -> None:
@@ -141,23 +134,39 @@ class Interpreter:
                     self._make(child, below, context)
 
     def _check_where(self, frame: ScopeFrame) -> None:
-        assert self._where is not None
+        assert self.where is not None
         several = frame[self._root_walker.size + SEVERAL]
-        if several is not None and not self._where_captures.isdisjoint(several):
+        if several is not None and not self.where_captures.isdisjoint(several):
             fault = several_nodes()
             raise _where_refused(fault.code, fault.message)
         try:
-            holds = self._where(Frame([], frame))
+            holds = self.where(Frame([], frame))
         except EvaluationError as error:
             raise _where_refused(error.code, error.message) from None
         if holds is not True:
-            raise DocumentSkipped(
-                Rejection(
-                    Stage.MAP,
-                    "document_where",
-                    f"the contract's condition on the document is not true: {self._plan.document_where_text}",
-                )
+            raise self.not_ours()
+
+    def no_rows(self) -> DocumentRejected:
+        """The refusal of a document that gives the top tables nothing."""
+        names = ", ".join(node.rows.table.name for node in self._top)
+        return DocumentRejected(
+            Rejection(
+                Stage.MAP,
+                "no_rows",
+                f"the document gives no row for {names}: the path of `rows` finds no element in it",
+                table=self._top[0].rows.table.name,
             )
+        )
+
+    def not_ours(self) -> DocumentSkipped:
+        """What is said of a document for which ``document.where`` is not true."""
+        return DocumentSkipped(
+            Rejection(
+                Stage.MAP,
+                "document_where",
+                f"the contract's condition on the document is not true: {self.plan.document_where_text}",
+            )
+        )
 
 
 def _where_refused(code: str, message: str) -> DocumentRejected:

@@ -108,7 +108,7 @@ def row_maker(
     depth = 2
     if items:
         depth = 3
-        code.names["items"] = _item_values(columns, items)
+        code.names["items"] = item_values(columns, items)
         code.add(2, "for item_name, slot in items:")
         code.add(3, "item = frame[slot]")
         code.add(3, "if item is None or not item.strip(BLANKS): continue")
@@ -154,7 +154,7 @@ def row_maker(
     return code.compile("<rows of a table>")
 
 
-def _item_values(
+def item_values(
     columns: Sequence[CompiledColumn], items: Sequence[tuple[str, int]]
 ) -> tuple[tuple[Value, int], ...]:
     """Convert the items' names once; a name that cannot be converted is left to the careful way."""
@@ -167,12 +167,13 @@ def _item_values(
         try:
             value = convert(name)
         except ConversionError:
-            value = _TROUBLE
+            value = TROUBLE
         pairs.append((naming[0].default if value is None else value, slot))
     return tuple(pairs)
 
 
-_TROUBLE: Final = "\0trouble"  # no item has such a name: NUL cannot occur in a contract
+TROUBLE: Final = "\0trouble"
+"""Stands for an item's name that cannot be converted.  NUL cannot occur in a contract."""
 
 
 def _add_column(code: _Code, depth: int, compiled: CompiledColumn, size: int) -> str:
@@ -184,18 +185,18 @@ def _add_column(code: _Code, depth: int, compiled: CompiledColumn, size: int) ->
     value = f"v{index}"
     plain = not conversion.apply and conversion.enum is None and conversion.protection is None
     if kind is SourceKind.ITEM_NAME:
-        code.names["TROUBLE"] = _TROUBLE
+        code.names["TROUBLE"] = TROUBLE
         code.add(depth, "if item_name is TROUBLE: raise TakeCare")
         return "item_name"
     if kind in (SourceKind.POSITION, SourceKind.PARENT_POSITION):
         member = size + (POSITION if kind is SourceKind.POSITION else PARENT_POSITION)
         if column.type.name in ("int", "bigint") and plain and absent_value is None:
             return f"frame[{member}]"  # no document holds 2**31 elements
-        convert = code.name("c", index, _lenient(compiled))
+        convert = code.name("c", index, lenient_converter(compiled))
         code.add(depth, f"{value} = frame[{member}]")
         code.add(depth, f"{value} = {absent} if {value} is None else {convert}(str({value}))")
         return value
-    convert = code.name("c", index, _lenient(compiled))
+    convert = code.name("c", index, lenient_converter(compiled))
     if kind is SourceKind.ITEM_VALUE:
         raw = "item"
     elif len(column.source.captures) == 1:
@@ -248,7 +249,7 @@ def _first_filled(slots: tuple[int, ...]) -> Callable[[ScopeFrame], str | None]:
     return find
 
 
-def _lenient(compiled: CompiledColumn) -> Callable[[str], Value]:
+def lenient_converter(compiled: CompiledColumn) -> Callable[[str], Value]:
     """Return the column's converter with what can be settled at once: invalid as NULL, and the default."""
     conversion, default = compiled.column.conversion, compiled.default
     convert = strict_converter(conversion)

@@ -81,38 +81,41 @@ class TableRows:
         self.table = table
         self.index = index
         self.size = len(plan.scopes[table.scope].captures)
-        self._columns = [compile_column(i, table.columns[i], environment) for i in table.order]
+        self.columns = [compile_column(i, table.columns[i], environment) for i in table.order]
         self._has_children = any(other.parent == index for other in plan.tables)
         self._where = _Where(table.where, environment) if table.where is not None else None
-        self._items: tuple[_Item, ...] = tuple((item.name, item.capture) for item in table.items)
+        self.where_holds = None if self._where is None else self._where.holds
+        self.items: tuple[_Item, ...] = tuple((item.name, item.capture) for item in table.items)
         self._required = tuple(i for i in table.order if not table.columns[i].nullable)
         # Only values that can be absent need to be looked at in every row.
-        self._doubtful = tuple(i for i in self._required if not _is_never_null(plan, table, i))
-        self._counted = _counted_columns(table) if table.drop_empty else None
+        self.doubtful = tuple(i for i in self._required if not _is_never_null(plan, table, i))
+        self.counted = _counted_columns(table) if table.drop_empty else None
         captures: set[int] = set() if table.where is None else set(expression_captures(table.where))
-        for compiled in self._columns:
+        for compiled in self.columns:
             captures |= compiled.captures
-        self._captures = captures.union(slot for _, slot in self._items)
-        self._shared = tuple(c for c in self._columns if c.column.source.kind in SHARED)
+        self.captures = captures.union(slot for _, slot in self.items)
+        self.shared = tuple(c for c in self.columns if c.column.source.kind in SHARED)
         self._maker = row_maker(
             width=len(table.columns),
             size=self.size,
-            columns=self._columns,
-            shared=[c.index for c in self._shared],
-            doubtful=self._doubtful,
-            captures=frozenset(self._captures),
-            where=None if self._where is None else self._where.holds,
-            items=self._items,
-            counted=self._counted,
+            columns=self.columns,
+            shared=[c.index for c in self.shared],
+            doubtful=self.doubtful,
+            captures=frozenset(self.captures),
+            where=self.where_holds,
+            items=self.items,
+            counted=self.counted,
             bare=not self._has_children and table.unique is None,
         )
+        self.is_careful = self._maker is None
+        """Whether there is no short way for this table."""
         parents = [
             c.column.source.parent_column
-            for c in self._shared
+            for c in self.shared
             if c.column.source.kind is SourceKind.PARENT and c.default is None
         ]
         self._parents = [place for place in parents if place is not None]
-        self._only_parents = len(self._parents) == len(self._shared)
+        self._only_parents = len(self._parents) == len(self.shared)
 
     def make(self, frames: Sequence[ScopeFrame], context: DocumentContext) -> list[Any]:
         """Return the rows kept of those that the frames below one parent row give, in document order.
@@ -126,7 +129,7 @@ class TableRows:
         parent_row = context.current_rows[parent] if parent is not None else ()
         if self._maker is not None:
             try:
-                shared = self._shared_values(context, parent_row)
+                shared = self.shared_values(context, parent_row)
                 made, dropped = self._maker(frames, shared, context.expression_frame)
             except (TakeCareError, ConversionError, EvaluationError):
                 pass  # what is wrong, and whether it matters, is found out below
@@ -136,24 +139,24 @@ class TableRows:
                 if self.table.unique is None:
                     return made
                 if len(made) > 1:
-                    made = self._unique(made)
+                    made = self.unique(made)
                 return [row for row, _ in made] if not self._has_children else made
-        return self._make_carefully(frames, context, parent_row)
+        return self.make_carefully(frames, context, parent_row)
 
-    def _shared_values(self, context: DocumentContext, parent_row: Sequence[Value]) -> list[Value]:
+    def shared_values(self, context: DocumentContext, parent_row: Sequence[Value]) -> list[Value]:
         """Compute the values that all rows below one parent row have in common."""
         if self._only_parents:
             return [parent_row[place] for place in self._parents]
         row = RowContext(context, _NO_FRAME, 0, parent_row, [])
         values = []
-        for compiled in self._shared:
+        for compiled in self.shared:
             value = compiled.compute(row)
             values.append(compiled.default if value is None else value)
         return values
 
     # ---- the careful way
 
-    def _make_carefully(
+    def make_carefully(
         self, frames: Sequence[ScopeFrame], context: DocumentContext, parent_row: Sequence[Value]
     ) -> list[Any]:
         candidates: list[_Candidate] = []
@@ -163,15 +166,15 @@ class TableRows:
                 if candidate is not None:
                     candidates.append(candidate)
         if self.table.unique is not None and len(candidates) > 1:
-            candidates = [made for _, made in self._unique([(c.values, c) for c in candidates])]
+            candidates = [made for _, made in self.unique([(c.values, c) for c in candidates])]
         kept = [self._settled(candidate, context) for candidate in candidates]
         return kept if self._has_children else [row for row, _ in kept]
 
     def _present_items(self, frame: ScopeFrame) -> Iterable[_Item | None]:
-        if not self._items:
+        if not self.items:
             return (None,)
         return [
-            item for item in self._items if frame[item[1]] is not None and frame[item[1]].strip(XML_BLANKS)
+            item for item in self.items if frame[item[1]] is not None and frame[item[1]].strip(XML_BLANKS)
         ]
 
     def _careful(
@@ -188,7 +191,7 @@ class TableRows:
         overflows: dict[int, _Fault] = {}
         unreliable: set[int] = set()  # columns whose value, or what it is made of, is at fault
         is_empty = True
-        for compiled in self._columns:
+        for compiled in self.columns:
             index, column = compiled.index, compiled.column
             value: Value = None
             try:
@@ -217,15 +220,15 @@ class TableRows:
         if faults:
             index = min(faults)
             raise self._refused(index, faults[index])
-        if self._counted is not None and is_empty and not overflows:
+        if self.counted is not None and is_empty and not overflows:
             context.where_dropped = True
             return None
         return _Candidate(values, frame, overflows or None)
 
     def _counts(self, index: int) -> bool:
-        return self._counted is None or index in self._counted
+        return self.counted is None or index in self.counted
 
-    def _unique(self, rows: list[tuple[Sequence[Value], _T]]) -> list[tuple[Sequence[Value], _T]]:
+    def unique(self, rows: list[tuple[Sequence[Value], _T]]) -> list[tuple[Sequence[Value], _T]]:
         """Keep one of the rows with equal values; a row with a NULL among them has no equal."""
         unique = self.table.unique
         assert unique is not None
@@ -260,7 +263,7 @@ class TableRows:
                 if values[index] is None:
                     raise self._missing(index)
         else:
-            for index in self._doubtful:
+            for index in self.doubtful:
                 if values[index] is None:
                     raise self._missing(index)
         return tuple(values), candidate.frame
@@ -272,7 +275,7 @@ class TableRows:
         values = candidate.values
         row = RowContext(context, candidate.frame, self.size, (), values)
         changed: set[int] = set()
-        for compiled in self._columns:
+        for compiled in self.columns:
             index = compiled.index
             if not changed.isdisjoint(compiled.columns):
                 try:
@@ -298,7 +301,7 @@ class TableRows:
                 context.truncated += 1
                 return fault.fitted
         elif policy is OnError.NULL:
-            for compiled in self._columns:
+            for compiled in self.columns:
                 if compiled.index == index:
                     return compiled.default
         raise self._refused(index, fault)

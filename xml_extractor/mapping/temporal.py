@@ -165,6 +165,20 @@ def _with_zone(plain: Callable[[str], str | None], rule: str | None) -> Callable
     return plain_or_with_zone
 
 
+def full_width_parts(form: str, sql_type: SqlType) -> list[tuple[str, str]] | None:
+    """Take apart a format whose texts can be read without a choice: directives and the words between them.
+
+    ``None`` where it is not of year, month, day and perhaps a time, or where the type wants something else.
+    """
+    parts = [(directive, blanks + words) for directive, blanks, words in _FORMAT_PART.findall(form)]
+    order = "".join(directive for directive, _ in parts)
+    rebuilt = "".join((f"%{directive}" if directive else "") + words for directive, words in parts)
+    wanted = ["Ymd"] if sql_type.family is Family.DATE else ["Ymd", "YmdHMS"]
+    if sorted(order) not in map(sorted, wanted) or rebuilt != form or form != form.strip():
+        return None
+    return None if _OTHER_DIGIT.search(form) is not None else parts
+
+
 def _format_shortcut(
     form: str, sql_type: SqlType, plain: Callable[[str], str | None]
 ) -> Callable[[str], str | None] | None:
@@ -172,17 +186,14 @@ def _format_shortcut(
 
     Texts with all their digits have one reading: ``plain``, the quick way of ISO texts, checks it.
     """
-    order, pattern, rebuilt = "", "", ""
-    for directive, blanks, words in _FORMAT_PART.findall(form):
-        order += directive
-        pattern += ("([0-9]{4})" if directive == "Y" else "([0-9]{2})") if directive else ""
-        pattern += re.escape(blanks + words)
-        rebuilt += (f"%{directive}" if directive else "") + blanks + words
-    wanted = ["Ymd"] if sql_type.family is Family.DATE else ["Ymd", "YmdHMS"]
-    if sorted(order) not in map(sorted, wanted) or rebuilt != form or form != form.strip():
+    parts = full_width_parts(form, sql_type)
+    if parts is None:
         return None
-    if _OTHER_DIGIT.search(form) is not None:
-        return None
+    order = "".join(directive for directive, _ in parts)
+    pattern = "".join(
+        (("([0-9]{4})" if directive == "Y" else "([0-9]{2})") if directive else "") + re.escape(words)
+        for directive, words in parts
+    )
     matches = re.compile(pattern).fullmatch
     year, month, day = (order.index(directive) + 1 for directive in "Ymd")
     if sql_type.family is Family.DATE:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.interpreters import BothMappers
 from xml_extractor.contract import Contract
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import Value
-from xml_extractor.mapping.data_mapper import DataMapper
 from xml_extractor.mapping.records import Key, MappedDocument, Rejection, SourceDocument
 from xml_extractor.mapping.rejection import DocumentRejected, DocumentSkipped
 
@@ -43,7 +43,7 @@ class Mapped:
 
 
 def map_document(plan: Plan, content: str | bytes, key: Key = 1, columns: tuple[Any, ...] = ()) -> Mapped:
-    mapper = DataMapper(plan, STARTED_AT)
+    mapper = BothMappers(plan, STARTED_AT)
     document = SourceDocument(key, content, columns)
     tree = mapper.parse(document)
     first = mapper.map(tree, document)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.interpreters import BothMappers
 from tests.unit.mapping.mapping_support import STARTED_AT, plan_of
 from xml_extractor.contract.plan import Plan
 from xml_extractor.mapping import captures
-from xml_extractor.mapping.data_mapper import DataMapper
 from xml_extractor.mapping.records import SourceDocument
 from xml_extractor.mapping.rejection import DocumentRejected
 
@@ -42,7 +42,7 @@ PHONES = st.lists(
 
 
 def outcome(plan: Plan, content: str) -> Any:
-    mapper = DataMapper(plan, STARTED_AT)
+    mapper = BothMappers(plan, STARTED_AT)
     document = SourceDocument(1, content)
     try:
         return mapper.map(mapper.parse(document), document).rows

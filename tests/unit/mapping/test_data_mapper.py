@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import logging
 import pickle
+from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.mapping.mapping_support import STARTED_AT, map_document, plan_of
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected
-from xml_extractor.mapping.interpreter import Interpreter
 from xml_extractor.mapping.records import SourceDocument, Stage
 from xml_extractor.mapping.xml_parser import DocumentParser
 
@@ -54,7 +54,7 @@ def test_a_defect_of_ours_costs_one_document(
     if stage is Stage.PARSE:
         monkeypatch.setattr(DocumentParser, "parse", fail)
     else:
-        monkeypatch.setattr(Interpreter, "run", fail)
+        monkeypatch.setattr(mapper, "_interpreter", SimpleNamespace(run=fail))
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             with pytest.raises(DocumentRejected) as caught:

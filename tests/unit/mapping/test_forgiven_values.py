@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tests.support.interpreters import BothMappers
 from tests.unit.contract.contracts import plan_of, with_columns
 from tests.unit.mapping.test_row_ways import STARTED
-from xml_extractor.mapping.data_mapper import DataMapper
 from xml_extractor.mapping.records import SourceDocument
 
 
@@ -19,7 +19,7 @@ def test_expressions_are_computed_from_what_is_stored() -> None:
             "tail: {expr: 'RIGHT(g, 2)', type: varchar(2)}",
         )
     )
-    mapper = DataMapper(plan, STARTED)
+    mapper = BothMappers(plan, STARTED)
     document = SourceDocument(1, '<Application n="300" g="abcdef"/>')
     mapped = mapper.map(mapper.parse(document), document)
     assert mapped.rows == ([(1, None, -1, None, -1, "abc", "bc")],)

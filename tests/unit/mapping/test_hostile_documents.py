@@ -10,6 +10,7 @@ from lxml import etree
 from tests.unit.mapping.mapping_support import STARTED_AT, map_document, plan_of, rejected
 from xml_extractor.mapping.captures import ScopeWalker
 from xml_extractor.mapping.data_mapper import DataMapper
+from xml_extractor.mapping.interpreter_choice import InterpreterChoice
 from xml_extractor.mapping.records import SourceDocument
 
 SECONDS = 10.0
@@ -86,7 +87,7 @@ def test_a_path_that_leads_up_keeps_nothing_of_the_document() -> None:
     plan = plan_of(
         "t: {primary_key: [id], columns: {id: {from: $key, type: int}, v: {from: '//a', type: int}}}"
     )
-    mapper = DataMapper(plan, STARTED_AT)
+    mapper = DataMapper(plan, STARTED_AT, InterpreterChoice.PYTHON)
     for number in (1, 2):
         document = SourceDocument(1, f"<r><a>{number}</a></r>")
         assert mapper.map(mapper.parse(document), document).rows == ([(1, number)],)

@@ -16,9 +16,11 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.support.interpreters import BothMappers
 from xml_extractor.contract import check_text
 from xml_extractor.contract.plan import Plan
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
+from xml_extractor.mapping.interpreter_choice import InterpreterChoice
 from xml_extractor.mapping.protection import SALT_VARIABLE
 from xml_extractor.mapping.records import SourceDocument
 from xml_extractor.mapping.rows import TableRows
@@ -175,7 +177,7 @@ def element(random: Random, name: str, depth: int) -> str:
 
 def careful(plan: Plan) -> DataMapper:
     """A mapper that makes every row the careful way."""
-    mapper = DataMapper(plan, STARTED)
+    mapper = DataMapper(plan, STARTED, InterpreterChoice.PYTHON)
 
     def slow_down(nodes: Any) -> None:
         for node in nodes:
@@ -245,7 +247,7 @@ def test_both_ways_agree(seed: int) -> None:
     plan = normal(contract)
     assume(plan is not None)
     assert plan is not None
-    quick, slow = DataMapper(plan, STARTED), careful(plan)
+    quick, slow = BothMappers(plan, STARTED), careful(plan)
     columns = tuple(COLUMNS[name] for name in plan.source.columns)
     for number in range(DOCUMENTS):
         document = SourceDocument(number, element(random, "r", random.choice([1, 2, 3, 3])), columns)
