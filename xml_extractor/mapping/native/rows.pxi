@@ -14,6 +14,22 @@ cdef struct Item:
     Cell name
 
 
+def read_by_where(table):
+    """Return the columns that a table's condition reads, and those that they are made of."""
+    reads = {}
+    for index, column in enumerate(table.columns):
+        expression = column.source.expression
+        reads[index] = () if expression is None else expression_columns(expression)
+    found = set()
+    more = [] if table.where is None else list(expression_columns(table.where))
+    while more:
+        column = more.pop()
+        if column not in found:
+            found.add(column)
+            more.extend(reads[column])
+    return found
+
+
 cdef class Table:
     """Makes the rows of one table."""
 
@@ -44,6 +60,7 @@ cdef class Table:
     cdef int* doubtful
     cdef list expressions
     cdef Computed where
+    cdef unsigned char* where_reads  # per column, whether the condition looks at it or at what is made of it
     cdef Cell* buffer  # a row of a table without children
 
     def __init__(self, plan, rows, children, steps, environment):
@@ -73,6 +90,9 @@ cdef class Table:
         self.add_items(rows)
         if table.where is not None:
             self.where = Computed(self.builder, table.where, rows.where_holds, environment)
+        self.where_reads = <unsigned char*>self.builder.reserve(<size_t>self.width)
+        for column in read_by_where(table):
+            self.where_reads[<int>column] = 1
 
     cdef int* numbers(self, values) except NULL:
         cdef int i
@@ -262,6 +282,34 @@ cdef int convert_key(Run run, Conversion* conversion, Cell* out) except -1:
     return convert_text(run, conversion, text, out)
 
 
+cdef int compute_columns(Run run, Table table, Frame* frame, Item* item, Row* row) except -1:
+    """Compute the columns of a row in turn; return the place of one that is at fault, else their number."""
+    cdef int k = 0
+    try:
+        while k < table.column_count:
+            if table.columns[k].kind != IS_SHARED:
+                compute_column(run, table, &table.columns[k], frame, item, row)
+            k += 1
+    except (ConversionError, EvaluationError):
+        if table.where is None or table.where_reads[table.columns[k].index]:
+            raise
+    return k
+
+
+cdef int check_dropped(Run run, Table table, Frame* frame, Item* item, Row* row, int fault) except -1:
+    """See to it that ``where`` drops a row of which a column is at fault that it does not look at."""
+    cdef int k
+    cdef Cell verdict
+    for k in range(fault + 1, table.column_count):
+        if table.columns[k].kind != IS_SHARED and table.where_reads[table.columns[k].index]:
+            compute_column(run, table, &table.columns[k], frame, item, row)
+    table.where.compute(run, row, &verdict)
+    if verdict.kind == BIT_KIND and verdict.number:
+        raise TakeCareError
+    run.where_dropped = True
+    return 0
+
+
 cdef int share(Run run, Table table, Cell* parent_cells, Cell* out) except -1:
     """Compute the values that all rows below one parent row have in common."""
     cdef int i
@@ -370,9 +418,11 @@ cdef list make_plainly(Run run, Table table, Frame** frames, int count, Cell* pa
                 memcpy(cells, shared, sizeof(Cell) * <size_t>table.width)
             row.cells = cells
             row.frame = frame
-            for k in range(table.column_count):
-                if table.columns[k].kind != IS_SHARED:
-                    compute_column(run, table, &table.columns[k], frame, item, &row)
+            k = compute_columns(run, table, frame, item, &row)
+            if k < table.column_count:
+                # A row that `where` drops may have something wrong with it.
+                check_dropped(run, table, frame, item, &row, k)
+                continue
             if not is_wanted(run, table, &row):
                 continue
             tuple_ = row_of(table, cells, has_children)
