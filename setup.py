@@ -1,6 +1,6 @@
 """Builds the native interpreter of the plan where that can be done; pyproject.toml holds all else.
 
-Nothing that goes wrong here fails an installation: the Python interpreter serves then, and the program says so.
+Nothing that goes wrong here fails an installation: the Python interpreter serves then, and says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def native_interpreter() -> list[Extension]:
         import lxml
         from Cython.Build import cythonize
 
-        # libxml2's headers come with lxml.  Nothing is linked against: structs are read, functions are lxml's.
+        # libxml2's headers come with lxml.  Nothing is linked: structs are read, functions are lxml's.
         native = Extension(
             "xml_extractor.mapping._native",
             ["xml_extractor/mapping/_native.pyx"],

@@ -1,4 +1,4 @@
-"""A mapper that runs both interpreters of the plan and holds them against each other, document by document."""
+"""A mapper that runs both interpreters of the plan and holds them against each other."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _outcome(mapper: DataMapper, tree: etree._Element, document: SourceDocument)
 
 
 def _plain(outcome: Outcome) -> tuple[Any, ...]:
-    """All that can be seen of an outcome; values as text too, so that 1, True and Decimal('1.0') are three."""
+    """All that can be seen of an outcome; values as text, so that 1, True and Decimal('1.0') are three."""
     if isinstance(outcome, MappedDocument):
         return repr(outcome.rows), outcome.truncated_values, outcome.unknown_elements
     rejection: Rejection = outcome.rejection

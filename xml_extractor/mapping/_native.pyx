@@ -65,7 +65,7 @@ from xml_extractor.mapping.tsql_functions import function as tsql_function
 from xml_extractor.mapping.tsql_text import like_matcher
 
 
-def _check_libraries():
+def check_libraries():
     """Refuse to run over another libxml2, or another lxml, than this module was compiled for.
 
     Their structs are read here by their layout at compile time.
@@ -84,7 +84,7 @@ def _check_libraries():
         )
 
 
-_check_libraries()
+check_libraries()
 import_lxml__etree()
 
 include "native/memory.pxi"
@@ -103,3 +103,4 @@ include "native/compiling.pxi"
 include "native/computed.pxi"
 include "native/rows.pxi"
 include "native/interpreter.pxi"
+include "native/single.pxi"

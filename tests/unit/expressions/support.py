@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,7 @@ from xml_extractor.mapping.expression_runtime import (
     compile_condition,
     compile_expression,
 )
+from xml_extractor.mapping.interpreter_choice import why_not_native
 
 STARTED_AT = datetime.datetime(2024, 5, 31, 10, 20, 30, 123456, tzinfo=datetime.UTC)
 ENVIRONMENT = Environment(STARTED_AT, converter)
@@ -100,9 +102,25 @@ def parse(text: str, *, binary: bool = False) -> Expression:
 
 
 def value_of(text: str, changes: Mapping[str, Value] | None = None, *, binary: bool = False) -> Any:
-    return compile_expression(parse(text, binary=binary), ENVIRONMENT)(frame(changes))
+    expression = parse(text, binary=binary)
+    return both_ways(expression, compile_expression(expression, ENVIRONMENT), frame(changes))
 
 
 def truth_of(text: str, changes: Mapping[str, Value] | None = None, *, binary: bool = False) -> bool | None:
     condition = parse_condition(text, Scope(binary_collation=binary))
-    return compile_condition(condition, ENVIRONMENT)(frame(changes))
+    return both_ways(condition, compile_condition(condition, ENVIRONMENT), frame(changes))
+
+
+def both_ways(expression: Expression, evaluate: Callable[[Frame], Any], at: Frame) -> Any:
+    """Evaluate by the closure, and hold it against the native nodes where these have an answer."""
+    answer: Any = LookupError
+    if why_not_native() is None:
+        from xml_extractor.mapping._native import NativeExpression
+
+        with suppress(LookupError):
+            answer = NativeExpression(expression, ENVIRONMENT).evaluate(at)
+    if answer is LookupError:
+        return evaluate(at)
+    value = evaluate(at)  # must not raise: what is wrong is for the closure to say
+    assert (type(value), repr(value)) == (type(answer), repr(answer)), "(closure, native)"
+    return value

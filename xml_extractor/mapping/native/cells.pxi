@@ -1,15 +1,19 @@
 # Cells to Python values, and back.
 
 
+cdef enum:
+    LONGEST_DECIMAL = 64  # no type has a scale beyond 38, no number of 64 bits more than 19 digits
+
+
 cdef object decimal_of(long long number, int scale):
     """The Decimal of a number in units of its last digit."""
-    cdef char[24] digits
-    cdef int place = 24
+    cdef char[LONGEST_DECIMAL] digits
+    cdef int place = LONGEST_DECIMAL
     cdef int written = 0
     cdef unsigned long long rest
     rest = <unsigned long long>(-(number + 1)) + 1 if number < 0 else <unsigned long long>number
     while rest != 0 or written <= scale:
-        if written == scale and scale > 0 and written > 0 and place < 24 and digits[place] != c'.':
+        if written == scale and scale > 0:
             place -= 1
             digits[place] = c'.'
         place -= 1
@@ -19,7 +23,9 @@ cdef object decimal_of(long long number, int scale):
     if number < 0:
         place -= 1
         digits[place] = c'-'
-    return PyObject_CallOneArg(Decimal, PyUnicode_DecodeASCII(&digits[place], 24 - place, NULL))
+    return PyObject_CallOneArg(
+        Decimal, PyUnicode_DecodeASCII(&digits[place], LONGEST_DECIMAL - place, NULL)
+    )
 
 
 cdef inline object value_of(Cell* cell):
