@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from xml_extractor.contract import read_contract
 from xml_extractor.contract.plan import Plan
 from xml_extractor.errors import UsageError
 from xml_extractor.mapping import interpreter_choice
-from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected
+from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
 from xml_extractor.mapping.interpreter_choice import VARIABLE, InterpreterChoice, why_not_native
 from xml_extractor.mapping.records import SourceDocument
 
@@ -117,7 +118,7 @@ def test_shipped_contracts_and_samples(contract: str) -> None:
         document = SourceDocument(key, text)
         try:
             both.map(both.parse(document), document)
-        except DocumentRejected:
+        except (DocumentRejected, DocumentSkipped):
             continue
 
 
@@ -256,7 +257,8 @@ def test_hostile_documents(content: str, ignore_case: str) -> None:
     head = f"document: {{root: [/r, /n:r], ignore_case: {ignore_case}, namespaces: {NAMESPACES}}}"
     both = BothMappers(plan_of(PLACES, head), STARTED_AT)
     document = SourceDocument(1, content)
-    both.map(both.parse(document), document)
+    with suppress(DocumentSkipped):
+        both.map(both.parse(document), document)
 
 
 def test_trees_that_hold_what_the_loader_never_leaves_in_them() -> None:
@@ -307,7 +309,7 @@ def test_nothing_is_left_of_documents() -> None:
                 document = SourceDocument(1, rng.choice(texts))
                 try:
                     mapper.map(mapper.parse(document), document)
-                except DocumentRejected:
+                except (DocumentRejected, DocumentSkipped):
                     continue
         gc.collect()
         return psutil.Process().memory_info().rss
