@@ -32,6 +32,7 @@ cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
     object PyLong_FromLongLong(long long number)
     long long PyLong_AsLongLongAndOverflow(object number, int* overflow) except? -1
+    void PyObject_GC_UnTrack(object container)
     object PyObject_CallOneArg(object function, object argument)
 
 cdef extern from "libxml/xmlversion.h":

@@ -99,7 +99,8 @@ class DocumentParser:
         # A first byte other than '<' is a byte order mark, blanks, or nothing at all.
         if data[:1] != b"<":
             data = _without_lead(data)
-        if b"<!DOCTYPE" in data:
+        # One that begins with a tag has none: behind the root's beginning the words are no declaration.
+        if not data[1:2].isalpha() and b"<!DOCTYPE" in data:
             data = _without_doctype(data)
         try:
             return etree.fromstring(data, self._parser)

@@ -371,6 +371,8 @@ cdef tuple row_of(Table table, Cell* cells, bint remember):
         PyTuple_SET_ITEM(row, i, value)
         if remember:
             cells[i].object = <PyObject*>value
+    # Canonical values hold nothing: the garbage collector need not look at a row ever.
+    PyObject_GC_UnTrack(row)
     return row
 
 
