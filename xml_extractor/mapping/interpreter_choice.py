@@ -61,14 +61,8 @@ def interpreter_for(
     """
     python = Interpreter(plan, load_started_at)
     wanted = _wanted() if choice is None else choice
-    if wanted is InterpreterChoice.PYTHON:
-        return python
-    native, why_not = _native()
+    native = _chosen(wanted)
     if native is None:
-        if wanted is InterpreterChoice.NATIVE:
-            raise UsageError(f"the native interpreter is asked for and cannot be used: {why_not}")
-        if multiprocessing.parent_process() is None:  # workers need not say it again
-            _say(why_not)
         return python
     try:
         return native(python)
@@ -76,6 +70,27 @@ def interpreter_for(
         if wanted is InterpreterChoice.NATIVE:
             raise UsageError(f"the contract cannot be run by the native interpreter: {error}") from error
         return python
+
+
+def announce() -> None:
+    """Say, once in a process, if the Python interpreter will serve in place of the native one.
+
+    Raises:
+        UsageError: as :func:`interpreter_for`.
+    """
+    _chosen(_wanted())
+
+
+def _chosen(wanted: InterpreterChoice) -> type[NativeInterpreter] | None:
+    if wanted is InterpreterChoice.PYTHON:
+        return None
+    native, why_not = _native()
+    if native is None:
+        if wanted is InterpreterChoice.NATIVE:
+            raise UsageError(f"the native interpreter is asked for and cannot be used: {why_not}")
+        if multiprocessing.parent_process() is None:  # workers need not say it again
+            _say(why_not)
+    return native
 
 
 def _wanted() -> InterpreterChoice:

@@ -13,6 +13,7 @@ from xml_extractor import failpoints
 from xml_extractor.contract import Contract, read_contract
 from xml_extractor.engines.base import Engine
 from xml_extractor.errors import ExitCode, HaltedError, LoaderError, PrivateErrors, TargetError, UsageError
+from xml_extractor.mapping import interpreter_choice
 from xml_extractor.mapping.protection import salt_fingerprint, salted
 from xml_extractor.mapping.records import Key, Previous
 from xml_extractor.operations import opening
@@ -103,6 +104,7 @@ def _load(
     keys: Iterable[tuple[Key, Previous]] | None,
 ) -> LoadSummary:
     plan = salted(contract.plan)
+    interpreter_choice.announce()
     source_engine = opening.source_engine(source, options)
     opened = opening.target_of(source if target is None else target, options)
     fingerprint = salt_fingerprint(plan)
