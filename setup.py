@@ -22,9 +22,10 @@ def native_interpreter() -> list[Extension]:
             ["xml_extractor/mapping/_native.pyx"],
             include_dirs=lxml.get_include(),
             extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O2", "-g0"],
-            optional=True,  # there may be no compiler
         )
         translated: list[Extension] = cythonize([native])
+        for extension in translated:
+            extension.optional = True  # there may be no compiler; Cython drops the word
     except Exception as error:  # noqa: BLE001  # see above
         sys.stderr.write(f"the native interpreter is not built: {error}\n")
         return []

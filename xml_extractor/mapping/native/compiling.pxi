@@ -8,12 +8,10 @@ _OPERATORS = {"=": EQUAL, "<>": UNEQUAL, "<": LESS, "<=": AT_MOST, ">": GREATER,
 
 cdef Node_ compile_node(Builder builder, node, environment):
     """Return the native node of an expression, or None."""
-    try:
-        if not any(isinstance(n, (ex.ColumnRef, ex.PathRef)) for n in ex.walk(node)):
-            return constant_node(builder, node, environment)
-        return _COMPILERS[type(node)](builder, node, environment)
-    except KeyError:
-        return None
+    if not any(isinstance(n, (ex.ColumnRef, ex.PathRef)) for n in ex.walk(node)):
+        return constant_node(builder, node, environment)
+    compiler = _COMPILERS.get(type(node))
+    return None if compiler is None else compiler(builder, node, environment)
 
 
 cdef ConstantNode constant_node(Builder builder, node, environment):

@@ -100,6 +100,7 @@ cdef class NativeInterpreter:
             )
         finally:
             run.document = run.root = run.context = None
+            run.current_rows = [()] * run.table_count
             self.walker.let_go()
 
     cdef bint is_ours(self, Run run, Frame* frame) except -1:

@@ -152,8 +152,9 @@ cdef class Walker:
         cdef Frames top
         cdef int status
         cdef xmlNode* element = root._c_node
-        arena_reset(&self.arena)
         self.document = root._doc
+        if self.document._c_doc.intSubset != NULL or self.document._c_doc.extSubset != NULL:
+            return NULL  # a document type can add attributes that no element holds; the loader cuts it off
         memset(&top, 0, sizeof(Frames))
         try:
             if without_lock and not self.uses_python:
@@ -182,6 +183,7 @@ cdef class Walker:
         if self.kept:
             self.kept = []
         self.document = None
+        arena_reset(&self.arena)
         return 0
 
     cdef int fill_by_xpath(self, ScopePlan* scope, Frame* frame) except -1:
