@@ -23,7 +23,7 @@ from lxml import etree
 
 from tests.fuzz.documents import VALUES, applications, escaped, releases
 from tests.support.interpreters import REQUIRE_VARIABLE, BothMappers
-from tests.unit.mapping.mapping_support import STARTED_AT, plan_of
+from tests.unit.mapping.mapping_support import STARTED_AT, map_document, plan_of
 from xml_extractor.contract import read_contract
 from xml_extractor.contract.plan import Plan
 from xml_extractor.errors import UsageError
@@ -272,6 +272,36 @@ def test_trees_that_hold_what_the_loader_never_leaves_in_them() -> None:
         "<r><a><![CDATA[1]]>2<![CDATA[]]></a></r>",
     ):
         both.map(etree.fromstring(content, parser), SourceDocument(1, content))
+
+
+def test_rows_made_the_careful_way_have_children() -> None:
+    """Several of them from one element, too."""
+    plan = plan_of(
+        """
+        t: {primary_key: [id], columns: {id: {from: $key, type: int}}}
+        u:
+          parent: t
+          rows: a
+          items: {into: {name: what, value: v}, values: {K: "@k", L: "@l"}}
+          primary_key: [id, place, what]
+          columns:
+            id: {from: $parent}
+            place: {from: $position, type: int}
+            what: {type: char(1)}
+            v: {type: nvarchar(2), on_overflow: truncate}
+        w:
+          parent: u
+          rows: b
+          primary_key: [id, place, what, number]
+          columns: {id: {from: $parent}, place: {from: $parent}, what: {from: $parent},
+                    number: {from: $position, type: int}, v: {from: ., type: int}}
+        """
+    )
+    mapped = map_document(plan, "<r><a k='long' l='x'><b>1</b></a><a l='y'><b>2</b><b>3</b></a></r>")
+    assert mapped["u"] == [(1, 1, "K", "lo"), (1, 1, "L", "x"), (1, 2, "L", "y")]
+    assert mapped["w"] == [
+        (1, 1, "K", 1, 1), (1, 1, "L", 1, 1), (1, 2, "L", 1, 2), (1, 2, "L", 2, 3),
+    ]  # fmt: skip
 
 
 def test_large_documents_are_walked_without_the_lock() -> None:

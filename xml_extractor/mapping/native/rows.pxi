@@ -474,7 +474,7 @@ cdef list make_carefully(Run run, Table table, Frame** frames, int count, Kept**
         for j in range(table.width):
             set_object(&cells[j], row[j])
         place[i].cells = cells
-        place[i].frame = frames[<int>frame.pop()]
+        place[i].frame = frames[<int>frame[-1]]
         place[i].row = <PyObject*>row
         rows.append(row)
     return rows
