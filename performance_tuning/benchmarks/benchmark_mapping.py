@@ -143,6 +143,7 @@ def _worker(plan: Plan, choice: InterpreterChoice) -> DocumentWorker:
 
 
 def _parse_and_map(worker: DocumentWorker, documents: Sequence[SourceDocument]) -> None:
+    worker.clock.charge_idle()  # the passes of the other sides
     for document in documents:
         worker.process(document)
 
