@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from time import strftime
 from typing import Final
@@ -120,7 +122,7 @@ def make_parser() -> argparse.ArgumentParser:
         "system keeps temporary files]",
     )  # fmt: skip
     parser.add_argument(
-        "--run-seconds", type=float, default=BOUND_SECONDS, metavar="S",
+        "--run-seconds", type=_seconds, default=BOUND_SECONDS, metavar="S",
         help="a run that takes longer is ended, and with it the measurement [default %(default)g]",
     )  # fmt: skip
     parser.add_argument(
@@ -279,24 +281,31 @@ def _compare(
 
 
 def _positive(text: str) -> int:
-    number = _count(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    return _whole(text, 1)
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return number
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
+    return int(text)
 
 
 def _percent(text: str) -> float:
-    number = float(text.removesuffix("%"))
-    if not 0 <= number <= 1000:
-        raise argparse.ArgumentTypeError("must be a number of per cent, 0 or more")
-    return number
+    with suppress(ValueError):
+        if 0 <= (number := float(text.removesuffix("%"))) <= 1000:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of per cent from 0 to 1000")
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < inf:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
 
 
 if __name__ == "__main__":

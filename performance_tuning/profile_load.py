@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -30,13 +30,14 @@ from performance_tuning.measuring.one_load import BOUND_SECONDS, LoadFigures, ru
 from performance_tuning.measuring.profile_text import chapter  # noqa: E402
 from performance_tuning.measuring.sources import SEED, Source, open_source  # noqa: E402
 from performance_tuning.measuring.started_server import POSTGRESQL_VARIABLE, postgresql_url  # noqa: E402
-from xml_extractor.cli_output import Output, use_utf8  # noqa: E402
+from xml_extractor.cli_output import Output, check_different, check_writable, use_utf8  # noqa: E402
 from xml_extractor.contract import Contract  # noqa: E402
 from xml_extractor.errors import ExitCode, LoaderError  # noqa: E402
 from xml_extractor.operations.contracts import contract_path, find_contract  # noqa: E402
 from xml_extractor.settings import LoadOptions, databases, flag, is_switch  # noqa: E402
 
 RESULTS: Final = Path(__file__).resolve().parent / "phase_2_investigation" / "PHASE2_3_PROFILING_RESULTS.md"
+TITLE: Final = "# Profiling results"
 SQLITE: Final = "sqlite"
 POSTGRESQL: Final = "postgresql"
 DEFAULT_DOCUMENTS: Final = 20_000
@@ -98,6 +99,10 @@ def run(arguments: argparse.Namespace, output: Output) -> ExitCode:
     """Load into each target, and write what came out."""
     if arguments.documents is not None and arguments.documents < 1:
         raise MeasuringError("--documents: must be 1 or more")
+    check_different({"--output": arguments.output, "--json": arguments.json})
+    check_writable("--output", arguments.output, TITLE.lower().encode())
+    if arguments.json is not None:
+        check_writable("--json", arguments.json, b"[")
     settings = load_settings(arguments)
     contract = find_contract(settings.all.contract)
     chapters, data = [], []
@@ -166,7 +171,7 @@ def _header(arguments: argparse.Namespace, settings: LoadSettings) -> str:
     now = datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
     libraries = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "Python")
     return (
-        "# Profiling results\n\n"
+        f"{TITLE}\n\n"
         "Written by this command, which writes it anew; nothing in it is edited by hand:\n\n"
         f"    {_command(arguments, settings)}\n\n"
         f"{now}; {this_machine().shown}; {libraries}"
@@ -205,10 +210,12 @@ def _command(arguments: argparse.Namespace, settings: LoadSettings) -> str:
 def _write(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise MeasuringError(f"{path} cannot be written: {error.strerror}") from None
 
 

@@ -165,10 +165,8 @@ class PostgresqlServer:
                 connect_timeout=_CONNECT_SECONDS,
             )  # fmt: skip
         except psycopg.Error as error:
-            raise MeasuringError(
-                f"cannot connect to PostgreSQL at {self._url.render_as_string()} ({type(error).__name__}); "
-                f"check {self._named_by}"
-            ) from None
+            why = open_engine(self._url.render_as_string(hide_password=False)).classify(error)
+            raise MeasuringError(f"cannot connect to {why.message}; check {self._named_by}") from None
         with connection:
             yield connection
 

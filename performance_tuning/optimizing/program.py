@@ -36,7 +36,7 @@ from performance_tuning.optimizing.subject import left_out, other_settings, subj
 from performance_tuning.optimizing.sweep import LoadsFailError, run_sweep
 from performance_tuning.optimizing.terminal import TerminalWatcher, print_findings
 from xml_extractor.cli_flags import DATABASES, add_config_flag, add_setting_flags, setting_flags
-from xml_extractor.cli_output import Output, use_utf8
+from xml_extractor.cli_output import JSON, PAGE, Output, check_different, check_writable, use_utf8
 from xml_extractor.contract import Contract
 from xml_extractor.engines import open_engine
 from xml_extractor.errors import ExitCode, LoaderError, UsageError
@@ -163,9 +163,11 @@ class _Place:
 
 
 def _sweep(parsed: argparse.Namespace, given: Sequence[str], output: Output) -> ExitCode:
-    for name, path in (("report", parsed.page_file), ("json", parsed.json_file)):
-        if path is not None and path.is_dir():
-            raise UsageError(f"--{name} {path} is a folder; name a file")
+    check_different({"--report": parsed.page_file, "--json": parsed.json_file, "--study": parsed.study})
+    if parsed.page_file is not None:
+        check_writable("--report", parsed.page_file, PAGE)
+    if parsed.json_file is not None:
+        check_writable("--json", parsed.json_file, JSON)
     with ExitStack() as stack:
         study: StudyFile | None = None
         if parsed.study is not None and parsed.study.exists():
@@ -404,7 +406,7 @@ def _measure(
     if stopped is None and failed is None:
         return code
     output.say(
-        f"{plural(len(study.history.measurements), 'measurement')} are kept in {study.path}; to go on:\n    "
+        f"{study.path} keeps {plural(len(study.history.measurements), 'measurement')}; to go on:\n    "
         + again(given, str(study.path))
     )
     if failed is not None:

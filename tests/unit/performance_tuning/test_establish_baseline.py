@@ -126,6 +126,11 @@ def test_two_files_are_compared_and_nothing_is_measured(
         (["--batch-size", "none"], "--batch-size: 'none' is not allowed"),
         (["--target", "jsonl:out"], "JSON Lines"),
         (["--target", "postgresql://u:secretword@127.0.0.1:1/d"], "cannot connect to PostgreSQL"),
+        (["--target", "postgresql://u:secretword@127.0.0.1:1/d"], "refused"),
+        (["--runs", "ten"], "--runs: 'ten' is no whole number of 1 or more"),
+        (["--warm-up", "-1"], "--warm-up: '-1' is no whole number of 0 or more"),
+        (["--max-regression", "much"], "--max-regression: 'much' is no number of per cent"),
+        (["--run-seconds", "-3"], "--run-seconds: '-3' is no number of seconds above 0"),
     ],
 )
 def test_wrong_arguments_are_told(
@@ -133,7 +138,11 @@ def test_wrong_arguments_are_told(
     arguments: list[str], said: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert establish_baseline.main([*TINY, *arguments]) == 2
+    try:
+        status = establish_baseline.main([*TINY, *arguments])
+    except SystemExit as stop:  # argparse's own way
+        status = int(str(stop.code))
+    assert status == 2
     error = " ".join(capsys.readouterr().err.split())
     assert said in error
     assert "secretword" not in error
@@ -223,8 +232,23 @@ def test_a_failed_profile_leaves_the_earlier_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "results.md"
-    file.write_text("earlier", encoding="utf-8")
+    file.write_text("# Profiling results\n\nearlier", encoding="utf-8")
     assert profile_load.main(["--target", f"sqlite:///{tmp_path}/absent/x.db", "--output", str(file)]) == 2
     assert "no folder" in capsys.readouterr().err
-    assert file.read_text(encoding="utf-8") == "earlier"
+    assert file.read_text(encoding="utf-8").endswith("earlier")
     assert [path.name for path in tmp_path.iterdir()] == ["results.md"]
+
+
+def test_a_profile_is_written_over_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "loans.db"
+    file.write_bytes(b"SQLite format 3\0")
+    new = tmp_path / "new"
+    for arguments, said in (
+        (["--output", file], f"--output {file} holds something else"),
+        (["--output", new, "--json", file], f"--json {file} holds something else"),
+        (["--output", new, "--json", new], f"--output and --json name the same file, {new}"),
+    ):
+        assert profile_load.main([*map(str, arguments)]) == 2
+        assert said in capsys.readouterr().err
+    assert file.read_bytes() == b"SQLite format 3\0"
+    assert not new.exists()

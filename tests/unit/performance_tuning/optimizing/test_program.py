@@ -135,13 +135,17 @@ def test_an_interrupted_sweep_keeps_its_measurements_and_goes_on(tmp_path: Path)
         (("--insert-path", "openjson"), "has but one way in"),
         (("--study", "given"), "is no study"),
         (("--report", "."), "is a folder"),
+        (("--report", "given"), "--report given holds something else"),
+        (("--json", "given"), "--json given holds something else"),
+        (("--report", "both", "--json", "./both"), "--report and --json name the same file"),
+        (("--study", "both", "--json", "./both"), "--json and --study name the same file"),
         (("--source", "sqlite:///absent.db"), "absent.db"),
         (("--target", "jsonl:out"), "cannot be measured"),
         (("--time-budget", "soon"), "no duration"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_measured(
-    arguments: tuple[str, str],
+    arguments: tuple[str, ...],
     said: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
