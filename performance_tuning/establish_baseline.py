@@ -63,7 +63,7 @@ from performance_tuning.measuring.machine import git_state, this_machine, versio
 from performance_tuning.measuring.one_load import BOUND_SECONDS  # noqa: E402
 from performance_tuning.measuring.sources import SEED, open_source  # noqa: E402
 from performance_tuning.measuring.statistics import estimate  # noqa: E402
-from xml_extractor.cli_output import Output, use_utf8  # noqa: E402
+from xml_extractor.cli_output import Output, check_different, use_utf8  # noqa: E402
 from xml_extractor.errors import ExitCode, LoaderError  # noqa: E402
 from xml_extractor.operations.contracts import contract_path, find_contract  # noqa: E402
 
@@ -157,6 +157,8 @@ def run(arguments: argparse.Namespace, output: Output) -> ExitCode:
             return _compare(
                 out, output, earlier, read_baseline(arguments.compare[1]), arguments.max_regression
             )
+        # Or a job that runs nightly would compare with the night before, and slow down unseen.
+        check_different({"--compare": arguments.compare[0], "--json": arguments.json})
     return _establish(arguments, output, out, earlier)
 
 

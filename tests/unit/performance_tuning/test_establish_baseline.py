@@ -252,3 +252,14 @@ def test_a_profile_is_written_over_nothing_else(tmp_path: Path, capsys: pytest.C
         assert said in capsys.readouterr().err
     assert file.read_bytes() == b"SQLite format 3\0"
     assert not new.exists()
+
+
+def test_a_baseline_is_not_replaced_by_what_is_compared_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "nightly.json"
+    write_baseline(baseline(), file)
+    before = file.read_bytes()
+    assert establish_baseline.main(["--json", str(file), "--compare", str(file)]) == 2
+    assert f"--compare and --json name the same file, {file}" in capsys.readouterr().err
+    assert file.read_bytes() == before
