@@ -12,5 +12,6 @@ if __name__ == "__main__":
     # The program runs from a checkout that is not installed.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from performance_tuning.optimizing.program import main
+    from xml_extractor.operations.signals import leave
 
-    sys.exit(main())
+    leave(main())

@@ -66,6 +66,7 @@ from performance_tuning.measuring.statistics import estimate  # noqa: E402
 from xml_extractor.cli_output import Output, check_different, use_utf8  # noqa: E402
 from xml_extractor.errors import ExitCode, LoaderError  # noqa: E402
 from xml_extractor.operations.contracts import contract_path, find_contract  # noqa: E402
+from xml_extractor.operations.signals import leave  # noqa: E402
 
 FEWEST_TO_KEEP: Final = 2
 """Runs of a measurement that was stopped: from two on something can be said of them."""
@@ -311,4 +312,4 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -34,6 +34,7 @@ from xml_extractor.cli_output import Output, check_different, check_writable, us
 from xml_extractor.contract import Contract  # noqa: E402
 from xml_extractor.errors import ExitCode, LoaderError  # noqa: E402
 from xml_extractor.operations.contracts import contract_path, find_contract  # noqa: E402
+from xml_extractor.operations.signals import leave  # noqa: E402
 from xml_extractor.settings import LoadOptions, databases, flag, is_switch  # noqa: E402
 
 RESULTS: Final = Path(__file__).resolve().parent / "phase_2_investigation" / "PHASE2_3_PROFILING_RESULTS.md"
@@ -220,4 +221,4 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

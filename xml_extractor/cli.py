@@ -6,7 +6,6 @@ import argparse
 import difflib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from xml_extractor.cli_flags import (
 )
 from xml_extractor.cli_output import Output, use_utf8
 from xml_extractor.errors import ExitCode, LoaderError
-from xml_extractor.operations.signals import stopping_signals
+from xml_extractor.operations.signals import leave
 from xml_extractor.settings import Settings
 from xml_extractor.settings_reading import read_settings
 
@@ -42,18 +41,12 @@ needs a look (quarantined documents); 4 the source failed; 5 the target failed; 
 
 
 def run_program(program: str = "xml-extractor", *words: str) -> NoReturn:
-    """Run the command that stands on this program's command line, behind ``words``, and end the program.
-
-    A signal that comes when all is done, while the interpreter puts itself away, is ignored: by default it
-    would end the program with another status than the one that the command has just explained.
-    """
+    """Run the command that stands on this program's command line, behind ``words``, and end the program."""
     try:
         status = main([*words, *sys.argv[1:]], program=program)
     except KeyboardInterrupt:
         status = ExitCode.INTERRUPTED
-    for number in stopping_signals():
-        signal.signal(number, signal.SIG_IGN)
-    sys.exit(status)
+    leave(status)
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "xml-extractor") -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import queue
 import signal
+import sys
 import threading
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from xml_extractor.errors import ExitCode, StoppedError
 from xml_extractor.threads import Thread
@@ -87,6 +88,14 @@ def stopped(number: int) -> StoppedError:
     error = StoppedError(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
     error.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
     return error
+
+
+def leave(status: int) -> NoReturn:
+    """End the program with this status, also where a signal comes while the interpreter puts itself away:
+    by default it would end the program with another status than the one that has just been explained."""
+    for number in stopping_signals():
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def stopping_signals() -> list[signal.Signals]:
