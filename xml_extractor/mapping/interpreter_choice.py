@@ -1,7 +1,7 @@
-"""Which interpreter runs a plan: the native one where it can be had, else the Python one.
+"""Which interpreter runs a plan: the Python one, or the native one where it is asked for.
 
-The one place where that is decided.  ``XML_EXTRACTOR_INTERPRETER`` says otherwise, for tests and for
-comparing the two: ``python``, ``native`` (an error where there is none) or ``auto``.  The rows are the same.
+The one place where that is decided, by ``XML_EXTRACTOR_INTERPRETER``: ``python``, ``native`` (an error where
+there is none) or ``auto`` (native where it can be had).  The rows are the same.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ class InterpreterChoice(StrEnum):
     AUTO = "auto"
     NATIVE = "native"
     PYTHON = "python"
+
+
+DEFAULT: Final = InterpreterChoice.PYTHON
+"""The native interpreter is new: it is asked for, until a million documents and memory checkers have found
+nothing in it either."""
 
 
 class PlanInterpreter(Protocol):
@@ -94,7 +99,7 @@ def _chosen(wanted: InterpreterChoice) -> type[NativeInterpreter] | None:
 
 
 def _wanted() -> InterpreterChoice:
-    word = os.environ.get(VARIABLE) or InterpreterChoice.AUTO.value
+    word = os.environ.get(VARIABLE) or DEFAULT.value
     try:
         return InterpreterChoice(word)
     except ValueError:

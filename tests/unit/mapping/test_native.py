@@ -48,9 +48,9 @@ def interpreter_of(mapper: DataMapper) -> str:
 
 
 @needs_native
-def test_it_is_taken_unless_another_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_taken_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(ID_ONLY)
-    for word, name in ((None, "NativeInterpreter"), ("native", "NativeInterpreter"),
+    for word, name in ((None, "Interpreter"), ("native", "NativeInterpreter"),
                        ("auto", "NativeInterpreter"), ("python", "Interpreter")):  # fmt: skip
         if word is None:
             monkeypatch.delenv(VARIABLE, raising=False)
@@ -66,7 +66,7 @@ def test_without_it_python_serves_and_one_line_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "xml_extractor.mapping._native", None)  # what cannot be imported
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv(VARIABLE, "auto")
     interpreter_choice._native.cache_clear()
     interpreter_choice._say.cache_clear()
     try:
