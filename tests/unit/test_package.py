@@ -17,6 +17,10 @@ def test_every_package_is_named() -> None:
     assert set(SETUP["packages"]) == found | {"xml_extractor.config"}
 
 
+NATIVE = {".pyx", ".pxi", ".c", ".so", ".pyd"}
+"""Sources of the native interpreter, which a source distribution has, and what is built of them."""
+
+
 def test_every_file_that_is_no_module_is_named() -> None:
     named = {
         file
@@ -27,6 +31,6 @@ def test_every_file_that_is_no_module_is_named() -> None:
     found = {
         file
         for file in (ROOT / "xml_extractor").rglob("*")
-        if file.is_file() and file.suffix not in (".py", ".pyc")
+        if file.is_file() and file.suffix not in {".py", ".pyc", *NATIVE}
     }
     assert found <= named, sorted(found - named)

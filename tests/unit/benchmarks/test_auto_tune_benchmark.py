@@ -62,8 +62,9 @@ def test_a_tiny_run_ends_with_its_table(
         ]
     )
     assert status in (ExitCode.OK, ExitCode.NEEDS_A_LOOK)
-    assert "best of the sweep" in capsys.readouterr().out
+    assert "against the best setting of a sweep" in capsys.readouterr().out
     content = json.loads(file.read_text(encoding="utf-8"))
+    assert content["figures"][0]["name"].endswith("best of the sweep")
     [details] = content["details"].values()
     assert len(details["sweep"]) == 1
     assert all(each["documents_per_second"][0] > 0 for each in details["sweep"])

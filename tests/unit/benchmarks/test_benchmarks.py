@@ -181,7 +181,7 @@ def test_what_profiling_costs_is_measured_with_and_without(tmp_path: Path) -> No
     )
     assert ended in ENDED
     share, pairs = json.loads(figures.read_text(encoding="utf-8"))["figures"]
-    assert 0 < share["value"] < 100
+    assert share["value"] > 0  # of thirty documents, measuring memory alone can take more than the load
     assert share["bound"] == 2.0
     assert pairs["bound"] is None
 
