@@ -6,6 +6,8 @@ import json
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,28 @@ def test_a_process_that_dies_is_told(sqlite_url: str, monkeypatch: pytest.Monkey
         return future
 
     monkeypatch.setattr(Workers, "submit", killing)
+    with pytest.raises(WorkerError, match="fewer --workers"):
+        verify(
+            sqlite_url, sqlite_url, made, LoadOptions(workers=2, executor=ExecutorChoice.PROCESS),
+            VerifyOptions(deep=True),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenProcessPool(), OSError("handle is closed"), ValueError("bad value(s)")]
+)
+def test_a_process_that_dies_while_another_starts_is_told(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from xml_extractor.errors import WorkerError
+
+    made = contract()
+    prepare(sqlite_url, made)
+
+    def refusing(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", refusing)
     with pytest.raises(WorkerError, match="fewer --workers"):
         verify(
             sqlite_url, sqlite_url, made, LoadOptions(workers=2, executor=ExecutorChoice.PROCESS),

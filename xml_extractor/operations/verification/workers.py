@@ -202,10 +202,19 @@ class Workers:
             self._executor = ThreadPoolExecutor(workers, thread_name_prefix="xml-extractor-verify")
 
     def submit(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Have a method of :class:`Worker` called with these arguments."""
-        if self._processes:
+        """Have a method of :class:`Worker` called with these arguments.
+
+        Raises:
+            WorkerError: a process died, or could not be started.
+        """
+        if not self._processes:
+            return self._executor.submit(lambda: call(self._worker(), *arguments))
+        try:
             return self._executor.submit(_called, call, arguments)
-        return self._executor.submit(lambda: call(self._worker(), *arguments))
+        except (BrokenProcessPool, OSError, ValueError):
+            # The pool starts processes here, while a thread of its own closes the pipes that these inherit as
+            # soon as another process has died: a closed pipe is then the first that is seen of that death.
+            raise self._died() from None
 
     def result(self, future: Future[T]) -> T:
         """Return a call's result.
@@ -216,11 +225,14 @@ class Workers:
         try:
             return future.result()
         except BrokenProcessPool:
-            self._connections.check()
-            raise WorkerError(
-                "a worker process died while documents were mapped again: killed, or out of memory; run the "
-                "same command again with fewer --workers, or with --executor thread"
-            ) from None
+            raise self._died() from None
+
+    def _died(self) -> WorkerError:
+        self._connections.check()
+        return WorkerError(
+            "a worker process died while documents were mapped again: killed, or out of memory; run the "
+            "same command again with fewer --workers, or with --executor thread"
+        )
 
     def abort(self) -> None:
         """End processes at once; threads end with their connections."""
