@@ -9,9 +9,13 @@ from typing import Any
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.encoding import CopyEncoder, LayoutEncoder, TupleEncoder
+from xml_extractor.engines.mssql.bulkcopy import BulkEncoder
+from xml_extractor.engines.mssql.encoders import JsonEncoder, TextTupleEncoder
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
-from xml_extractor.mapping.interpreter_choice import InterpreterChoice, why_not_native
-from xml_extractor.mapping.records import MappedDocument, Rejection, SourceDocument
+from xml_extractor.mapping.encoded import encoded
+from xml_extractor.mapping.interpreter_choice import InterpreterChoice, encoder_of, why_not_native
+from xml_extractor.mapping.records import EncodedDocument, MappedDocument, Rejection, SourceDocument
 
 REQUIRE_VARIABLE = "XML_EXTRACTOR_REQUIRE_NATIVE"
 """Set where the native interpreter must be there: its tests fail then, instead of being skipped."""
@@ -22,14 +26,21 @@ Outcome = MappedDocument | DocumentRejected | DocumentSkipped
 class BothMappers:
     """Maps as :class:`DataMapper`; an assertion fails where the two interpreters differ.
 
-    Where the native one was not built it is a plain Python mapper.
+    What the native one makes of a document for each kind of target is held against what that target's
+    encoder makes of the Python interpreter's rows.  Where the native one was not built it is a plain Python
+    mapper.
     """
 
     def __init__(self, plan: Plan, load_started_at: datetime) -> None:
         self.python = DataMapper(plan, load_started_at, InterpreterChoice.PYTHON)
         self.native: DataMapper | None = None
+        self.encoding: list[tuple[LayoutEncoder, DataMapper]] = []
         if why_not_native() is None or os.environ.get(REQUIRE_VARIABLE):
             self.native = DataMapper(plan, load_started_at, InterpreterChoice.NATIVE)
+            for encoder in _encoders(plan):
+                mapper = DataMapper(plan, load_started_at, InterpreterChoice.NATIVE, encoder)
+                assert encoder_of(mapper._interpreter) is not None, "it does not encode natively"
+                self.encoding.append((encoder, mapper))
 
     def parse(self, document: SourceDocument) -> etree._Element:
         """Parse once: the tree serves both."""
@@ -41,9 +52,36 @@ class BothMappers:
         if self.native is not None:
             found = _outcome(self.native, tree, document)
             assert _plain(found) == _plain(expected), "the interpreters differ (native, Python)"
+        for encoder, mapper in self.encoding:
+            assert _encoded(mapper, tree, document) == _encoded_rows(expected, encoder), (
+                f"what the native interpreter writes is not what {type(encoder).__name__} makes of the rows"
+            )
         if isinstance(expected, MappedDocument):
             return expected
         raise expected
+
+
+def _encoders(plan: Plan) -> list[LayoutEncoder]:
+    names = [table.name for table in plan.tables]
+    return [
+        CopyEncoder.of(plan), TupleEncoder.of(plan), JsonEncoder.of(plan), TextTupleEncoder.of(plan),
+        BulkEncoder.of(plan, names[::2]),
+    ]  # fmt: skip
+
+
+def _encoded(mapper: DataMapper, tree: etree._Element, document: SourceDocument) -> tuple[Any, ...]:
+    try:
+        return _seen(mapper.encode(tree, document))
+    except (DocumentRejected, DocumentSkipped) as refused:
+        return _plain(refused)
+
+
+def _encoded_rows(expected: Outcome, encoder: LayoutEncoder) -> tuple[Any, ...]:
+    return _seen(encoded(expected, encoder)) if isinstance(expected, MappedDocument) else _plain(expected)
+
+
+def _seen(document: EncodedDocument) -> tuple[Any, ...]:
+    return (repr([piece or None for piece in document.rows]), *document[1:])
 
 
 def _outcome(mapper: DataMapper, tree: etree._Element, document: SourceDocument) -> Outcome:

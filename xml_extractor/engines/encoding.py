@@ -5,14 +5,19 @@ plan, is picklable, holds no state that changes and may be used by several threa
 
 Columns that the server numbers are in the rows (as ``None``) but are never written, so they are left
 out here.
+
+The native interpreter of the plan makes no rows where it knows the layout of what is to come out: it
+writes the same thing straight from the document's tree (:class:`LayoutEncoder`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import Enum
 from operator import itemgetter
 from typing import Any, Final
 
@@ -29,7 +34,7 @@ def written_columns(table: Table) -> tuple[int, ...]:
     return tuple(i for i, column in enumerate(table.columns) if not column.server_generated)
 
 
-def picked(rows: list[Row], pick: tuple[int, ...] | None) -> Sequence[Row]:
+def picked(rows: Sequence[Row], pick: tuple[int, ...] | None) -> Sequence[Row]:
     """The rows without the columns that are not written; ``pick`` None = all are."""
     if pick is None:
         return rows
@@ -54,20 +59,75 @@ def decimal_text(value: Decimal) -> str:
     return text
 
 
+# ------------------------------------------------------------------------------------- layouts
+
+
+class Layout(Enum):
+    """What the rows of a table can be laid out as by the native interpreter too."""
+
+    COPY_TEXT = "copy text"  # bytes: values between tabs, a line a row, see copy_text()
+    JSON_ARRAYS = "json arrays"  # str: an array a row, commas between, decimals as strings
+    PARAMETERS = "parameters"  # a list of tuples: bits as 0 and 1, decimals as text
+    CANONICAL = "canonical"  # a list of tuples of the values as they are
+
+
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """How one table's rows are laid out.  Picklable."""
+
+    layout: Layout
+    written: tuple[int, ...]  # the columns that are written, in their order
+    other: Callable[[Any], str | bytes] | None = None
+    """Makes the text of a value that is neither text, integer, bit nor decimal; for the layouts of text."""
+    checks_text: bool = False
+    """Whether NUL and lone surrogates are for :meth:`LayoutEncoder.encode_table` to deal with."""
+    long: tuple[int, ...] = ()  # of tuples: positions of values that are measured for the size
+    row_bytes: int = 0  # of tuples: the estimate for a row, its long values apart
+
+
+class LayoutEncoder(ABC):
+    """An encoder that takes each table by itself.  As :class:`~xml_extractor.engines.base.RowEncoder`."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def layouts(self) -> tuple[TableLayout | None, ...]:
+        """Per table how its rows are laid out, or None where only :meth:`encode_table` can do that."""
+
+    @abstractmethod
+    def encode_table(self, index: int, rows: Sequence[Row]) -> tuple[Any, int]:
+        """Return (a table's rows as ``write_rows`` takes them, estimate of their size in bytes).
+
+        Args:
+            index: which table of the plan.
+            rows: canonical values of all columns.
+        """
+
+    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
+        """Return (encoded rows per table, estimate of their size in bytes)."""
+        encoded = []
+        size = 0
+        for index, table_rows in enumerate(rows):
+            piece, piece_bytes = self.encode_table(index, table_rows)
+            encoded.append(piece)
+            size += piece_bytes
+        return tuple(encoded), size
+
+
 # ------------------------------------------------------------------------------------- parameter tuples
 
 
 @dataclass(frozen=True, slots=True)
 class _TupleTable:
+    layout: TableLayout
     pick: tuple[int, ...] | None
     bits: tuple[int, ...]  # positions among the written columns
     decimals: tuple[int, ...]
-    long: tuple[int, ...]
-    row_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class TupleEncoder:
+class TupleEncoder(LayoutEncoder):
     """Rows as parameter tuples for SQLite: a list of tuples per table.
 
     SQLite has no decimal: a decimal becomes its plain text, which is what the TEXT columns of our DDL
@@ -84,36 +144,52 @@ class TupleEncoder:
             types = [table.columns[i].type for i in written_columns(table)]
             tables.append(
                 _TupleTable(
+                    tuple_layout(table, Layout.PARAMETERS),
                     pick=pick_of(table),
                     bits=tuple(i for i, t in enumerate(types) if t.family is Family.BIT),
                     decimals=tuple(i for i, t in enumerate(types) if t.family is Family.DECIMAL),
-                    long=tuple(i for i, t in enumerate(types) if is_long(t)),
-                    # An object header and a pointer for each value, as CPython lays them out, and a
-                    # short text behind it.
-                    row_bytes=56 + 80 * len(types),
                 )
             )
         return cls(tuple(tables))
 
-    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
-        """Return (a list of tuples per table, estimate of their size in bytes)."""
-        encoded: list[Sequence[Row]] = []
-        size = 0
-        for table, table_rows in zip(self.tables, rows, strict=True):
-            if not table_rows:
-                encoded.append(())
-                continue
-            out = picked(table_rows, table.pick)
-            if table.decimals or table.bits:
-                out = [_plain(row, table.decimals, table.bits) for row in out]
-            size += table.row_bytes * len(out)
-            for i in table.long:
-                for row in out:
-                    value = row[i]
-                    if value is not None:
-                        size += len(value)  # type: ignore[arg-type]
-            encoded.append(out)
-        return tuple(encoded), size
+    @property
+    def layouts(self) -> tuple[TableLayout | None, ...]:
+        """All tables' rows are parameters."""
+        return tuple(table.layout for table in self.tables)
+
+    def encode_table(self, index: int, rows: Sequence[Row]) -> tuple[Any, int]:
+        """Return (a list of tuples, estimate of their size in bytes)."""
+        if not rows:
+            return (), 0
+        table = self.tables[index]
+        out = picked(rows, table.pick)
+        if table.decimals or table.bits:
+            out = [_plain(row, table.decimals, table.bits) for row in out]
+        return out, tuple_bytes(table.layout, out)
+
+
+def tuple_layout(table: Table, layout: Layout, *, checks_text: bool = False) -> TableLayout:
+    """Return the layout of a table whose rows stay tuples."""
+    types = [table.columns[i].type for i in written_columns(table)]
+    return TableLayout(
+        layout,
+        written_columns(table),
+        checks_text=checks_text,
+        long=tuple(i for i, kind in enumerate(types) if is_long(kind)),
+        # As CPython lays them out: a tuple's header, and for each value a pointer, an object's header and a
+        # short text.
+        row_bytes=56 + 80 * len(types),
+    )
+
+
+def tuple_bytes(layout: TableLayout, rows: Sequence[Sequence[Any]]) -> int:
+    """Estimate the size of written rows that stay tuples."""
+    size = layout.row_bytes * len(rows)
+    for i in layout.long:
+        for row in rows:
+            if row[i] is not None:
+                size += len(row[i])
+    return size
 
 
 def _plain(row: Row, decimals: tuple[int, ...], bits: tuple[int, ...]) -> Row:
@@ -146,7 +222,9 @@ _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "
 
 
 def _copy_other(value: Value) -> str:
-    """The COPY text of the values that are rarer than text, integers and decimals."""
+    """The COPY text of the values that are rarer than text and integers."""
+    if value.__class__ is Decimal:
+        return decimal_text(value)
     if value.__class__ is bool:
         return "1" if value else "0"  # read by boolean and by integer columns alike
     if value.__class__ is bytes:
@@ -173,7 +251,7 @@ def copy_text(rows: Sequence[Row]) -> bytes:
                 else (value if search(value) is None else value.translate(_ESCAPES))  # type: ignore
                 if (kind := value.__class__) is str
                 else str(value)
-                if kind is int or kind is Decimal
+                if kind is int
                 else other(value)
                 for value in row
             ]
@@ -184,24 +262,37 @@ def copy_text(rows: Sequence[Row]) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
+def copy_value(value: Value) -> bytes:
+    """One value as :func:`copy_text` has it."""
+    return copy_text([(value,)])[:-1]
+
+
+PIECE_BYTES: Final = 33
+"""What a ``bytes`` object takes beside its content."""
+
+
 @dataclass(frozen=True, slots=True)
-class CopyEncoder:
+class CopyEncoder(LayoutEncoder):
     """Rows as COPY text for PostgreSQL: ``bytes`` per table, ``b""`` where there are no rows."""
 
-    picks: tuple[tuple[int, ...] | None, ...]
+    tables: tuple[tuple[TableLayout, tuple[int, ...] | None], ...]
 
     @classmethod
     def of(cls, plan: Plan) -> CopyEncoder:
         """Build the encoder of a plan's rows."""
-        return cls(tuple(pick_of(table) for table in plan.tables))
-
-    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
-        """Return (bytes per table, estimate of their size in bytes)."""
-        encoded = tuple(
-            [
-                copy_text(picked(table_rows, pick)) if table_rows else b""
-                for pick, table_rows in zip(self.picks, rows, strict=True)
-            ]
+        return cls(
+            tuple(
+                (TableLayout(Layout.COPY_TEXT, written_columns(table), copy_value), pick_of(table))
+                for table in plan.tables
+            )
         )
-        # 33 bytes of object header for each piece.
-        return encoded, sum(map(len, encoded)) + 33 * len(encoded)
+
+    @property
+    def layouts(self) -> tuple[TableLayout | None, ...]:
+        """All tables' rows are COPY text."""
+        return tuple(layout for layout, _ in self.tables)
+
+    def encode_table(self, index: int, rows: Sequence[Row]) -> tuple[Any, int]:
+        """Return (bytes, what they take in memory)."""
+        piece = copy_text(picked(rows, self.tables[index][1])) if rows else b""
+        return piece, len(piece) + PIECE_BYTES

@@ -2,12 +2,15 @@ from lxml import etree
 
 from xml_extractor.contract.expression import Expression
 from xml_extractor.contract.types import Value
+from xml_extractor.engines.encoding import LayoutEncoder
 from xml_extractor.mapping.expression_runtime import Environment, Frame
 from xml_extractor.mapping.interpreter import Interpreter
-from xml_extractor.mapping.records import MappedDocument, SourceDocument
+from xml_extractor.mapping.records import EncodedDocument, MappedDocument, SourceDocument
 
 class NativeInterpreter:
-    def __init__(self, python: Interpreter) -> None: ...
+    encodes: bool
+    def __init__(self, python: Interpreter, encoder: LayoutEncoder | None = None) -> None: ...
+    def encode(self, root: etree._Element, document: SourceDocument) -> EncodedDocument: ...
     def run(self, root: etree._Element, document: SourceDocument) -> MappedDocument: ...
 
 class NativeExpression:

@@ -8,14 +8,14 @@ corner cases have one home.  The pieces are in ``native/``; they are one module 
 cost nothing.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport INT32_MAX, INT32_MIN, INT64_MAX
 from libc.stdio cimport snprintf
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset, strlen, strncmp
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen, strncmp
 from lxml.includes.etreepublic cimport _Document, _Element, elementFactory, import_lxml__etree
 from lxml.includes.tree cimport (
     XML_CDATA_SECTION_NODE,
@@ -42,6 +42,7 @@ cdef extern from "lxml-version.h":
     const char* LXML_VERSION_STRING
 
 from decimal import Decimal
+from sys import getsizeof
 
 from lxml import etree
 
@@ -49,15 +50,17 @@ from xml_extractor.contract import expression as ex
 from xml_extractor.contract.plan import Conversion as PlanConversion
 from xml_extractor.contract.plan import Leaf, Pick, Rounding, SourceKind, fold_name
 from xml_extractor.contract.types import INTEGER_RANGES, MONEY_RANGES, Family
+from xml_extractor.engines.encoding import PIECE_BYTES, Layout, decimal_text
 from xml_extractor.mapping.captures import SEVERAL as SEVERAL_
 from xml_extractor.mapping.captures import by_attribute, serialised
 from xml_extractor.mapping.columns import DocumentContext, expression_captures, expression_columns
 from xml_extractor.mapping.conversion import strict_converter
 from xml_extractor.mapping.conversion_error import ConversionError
+from xml_extractor.mapping.encoded import encoded
 from xml_extractor.mapping.evaluation_error import EvaluationError
 from xml_extractor.mapping.expression_runtime import Frame as ExpressionFrame
 from xml_extractor.mapping.expression_runtime import compile_expression
-from xml_extractor.mapping.records import MappedDocument
+from xml_extractor.mapping.records import EncodedDocument, MappedDocument
 from xml_extractor.mapping.row_code import SHARED, TROUBLE, TakeCareError, item_values, lenient_converter
 from xml_extractor.mapping.temporal import full_width_parts
 from xml_extractor.mapping.texts import UNLIMITED, keeps_ascii
@@ -102,6 +105,7 @@ include "native/conditions.pxi"
 include "native/moments.pxi"
 include "native/compiling.pxi"
 include "native/computed.pxi"
+include "native/sinks.pxi"
 include "native/rows.pxi"
 include "native/interpreter.pxi"
 include "native/single.pxi"

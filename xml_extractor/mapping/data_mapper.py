@@ -11,8 +11,10 @@ from typing import NoReturn
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.mapping.interpreter_choice import InterpreterChoice, interpreter_for
-from xml_extractor.mapping.records import MappedDocument, Rejection, SourceDocument, Stage
+from xml_extractor.engines.base import RowEncoder
+from xml_extractor.mapping.encoded import encoded
+from xml_extractor.mapping.interpreter_choice import InterpreterChoice, encoder_of, interpreter_for
+from xml_extractor.mapping.records import EncodedDocument, MappedDocument, Rejection, SourceDocument, Stage
 from xml_extractor.mapping.rejection import DocumentRejected, DocumentSkipped
 from xml_extractor.mapping.xml_parser import DocumentParser
 
@@ -28,6 +30,7 @@ class DataMapper:
         plan: the compiled contract.
         load_started_at: what GETUTCDATE() answers, UTC.
         interpreter: which one is to run the plan; the best there is unless stated.
+        encoder: makes rows what the target takes, for :meth:`encode`; None: it only counts.
 
     Raises:
         ValueError: the plan cannot be run here (a plug-in cannot be imported).
@@ -35,10 +38,16 @@ class DataMapper:
     """
 
     def __init__(
-        self, plan: Plan, load_started_at: datetime, interpreter: InterpreterChoice | None = None
+        self,
+        plan: Plan,
+        load_started_at: datetime,
+        interpreter: InterpreterChoice | None = None,
+        encoder: RowEncoder | None = None,
     ) -> None:
         self._parser = DocumentParser()
-        self._interpreter = interpreter_for(plan, load_started_at, interpreter)
+        self._encoder = encoder
+        self._interpreter = interpreter_for(plan, load_started_at, interpreter, encoder)
+        self._encode = encoder_of(self._interpreter)
         self._logged: set[str] = set()
 
     def parse(self, document: SourceDocument) -> etree._Element:
@@ -69,6 +78,22 @@ class DataMapper:
             raise
         except Exception as error:  # noqa: BLE001  # one document must never stop a load
             self._refuse_for(error, Stage.MAP)
+
+    def encode(self, tree: etree._Element, document: SourceDocument) -> EncodedDocument:
+        """Return the document's rows as the target takes them.
+
+        Raises:
+            DocumentRejected, DocumentSkipped, MemoryError: as for :meth:`map`.
+            Exception: the encoder's own, which are defects that no document is to blame for.
+        """
+        if self._encode is not None:
+            try:
+                return self._encode(tree, document)
+            except (DocumentRejected, DocumentSkipped, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001  # one document must never stop a load
+                self._refuse_for(error, Stage.MAP)
+        return encoded(self.map(tree, document), self._encoder)
 
     def _refuse_for(self, error: Exception, stage: Stage) -> NoReturn:
         """Quarantine a document over a defect of the program: type and place, never the message."""

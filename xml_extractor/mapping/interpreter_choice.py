@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.base import RowEncoder
+from xml_extractor.engines.encoding import LayoutEncoder
 from xml_extractor.errors import UsageError
 from xml_extractor.mapping.interpreter import Interpreter
-from xml_extractor.mapping.records import MappedDocument, SourceDocument
+from xml_extractor.mapping.records import EncodedDocument, MappedDocument, SourceDocument
 
 if TYPE_CHECKING:
     from xml_extractor.mapping._native import NativeInterpreter
@@ -51,7 +54,10 @@ class PlanInterpreter(Protocol):
 
 
 def interpreter_for(
-    plan: Plan, load_started_at: datetime, choice: InterpreterChoice | None = None
+    plan: Plan,
+    load_started_at: datetime,
+    choice: InterpreterChoice | None = None,
+    encoder: RowEncoder | None = None,
 ) -> PlanInterpreter:
     """Return an interpreter of the plan.  Not thread-safe: one per worker.
 
@@ -59,6 +65,7 @@ def interpreter_for(
         plan: the compiled contract.
         load_started_at: what GETUTCDATE() answers, UTC.
         choice: which one; as the environment says unless stated.
+        encoder: what rows are to be encoded by, see :func:`encoder_of`.
 
     Raises:
         UsageError: the variable holds another word, or asks for the native interpreter and there is none.
@@ -70,11 +77,21 @@ def interpreter_for(
     if native is None:
         return python
     try:
-        return native(python)
+        return native(python, encoder if isinstance(encoder, LayoutEncoder) else None)
     except NotImplementedError as error:
         if wanted is InterpreterChoice.NATIVE:
             raise UsageError(f"the contract cannot be run by the native interpreter: {error}") from error
         return python
+
+
+def encoder_of(
+    interpreter: PlanInterpreter,
+) -> Callable[[etree._Element, SourceDocument], EncodedDocument] | None:
+    """Return the interpreter's own way from a parsed document to encoded rows; None where it has none.
+
+    The native one has it where its encoder says how rows are laid out.
+    """
+    return getattr(interpreter, "encode", None) if getattr(interpreter, "encodes", False) else None
 
 
 def announce() -> None:

@@ -32,6 +32,16 @@ class MappedDocument:
     unknown_elements: tuple[str, ...] = ()
 
 
+class EncodedDocument(NamedTuple):
+    """The rows of one document as the target takes them."""
+
+    rows: tuple[Any, ...]  # per table, as the encoder makes them; () where the target only counts
+    row_counts: tuple[int, ...]
+    size_bytes: int  # estimate of the memory that `rows` hold
+    truncated_values: int = 0
+    unknown_elements: tuple[str, ...] = ()
+
+
 class Stage(Enum):
     """Where a document was refused."""
 

@@ -41,8 +41,7 @@ class DocumentWorker:
         self, plan: Plan, load_started_at: datetime, encoder: RowEncoder | None, needs_hash: bool
     ) -> None:
         self.clock = WorkerClock()
-        self._mapper = DataMapper(plan, load_started_at)
-        self._encoder = encoder
+        self._mapper = DataMapper(plan, load_started_at, encoder=encoder)
         self._needs_hash = needs_hash
 
     def process(self, document: SourceDocument, previous: Previous | None = None) -> DocumentRecord:
@@ -61,24 +60,18 @@ class DocumentWorker:
                 tree = self._mapper.parse(document)
             finally:
                 clock.charge_parse()
-            mapped = self._mapper.map(tree, document)
+            mapped = self._mapper.encode(tree, document)
         except DocumentRejected as rejected:
             return self._refused(document, State.QUARANTINED, rejected.rejection, previous, hashed)
         except DocumentSkipped as skipped:
             return self._refused(document, State.SKIPPED, skipped.rejection, previous, hashed)
-        row_counts = tuple(map(len, mapped.rows))
-        if self._encoder is None:
-            rows: tuple[object, ...] = ()
-            size_bytes = 0
-        else:
-            rows, size_bytes = self._encoder(mapped.rows)
         record = DocumentRecord(
             key=document.key,
             state=State.LOADED,
             document_hash=self._hash(document) if hashed is None else hashed,
-            rows=rows,
-            row_counts=row_counts,
-            size_bytes=size_bytes + RECORD_OVERHEAD_BYTES,
+            rows=mapped.rows,
+            row_counts=mapped.row_counts,
+            size_bytes=mapped.size_bytes + RECORD_OVERHEAD_BYTES,
             truncated_values=mapped.truncated_values,
             unknown_elements=mapped.unknown_elements,
             previous=previous,

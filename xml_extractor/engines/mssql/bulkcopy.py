@@ -34,9 +34,18 @@ from typing import Any, Final
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.contract.types import INTEGER_RANGES, MONEY_RANGES, Family, SqlType
 from xml_extractor.engines.base import FaultKind
-from xml_extractor.engines.encoding import is_long, pick_of, picked, written_columns
+from xml_extractor.engines.encoding import (
+    Layout,
+    LayoutEncoder,
+    TableLayout,
+    pick_of,
+    picked,
+    tuple_bytes,
+    tuple_layout,
+    written_columns,
+)
 from xml_extractor.engines.mssql.core_wire import CoreWire
-from xml_extractor.engines.mssql.encoders import JsonTable, Texts, storable
+from xml_extractor.engines.mssql.encoders import JsonTable, Texts, Unstorable, storable
 from xml_extractor.engines.mssql.errors import BulkCopyMisread, classify
 from xml_extractor.engines.mssql.insert_paths import LOCK_ESCALATION_ROWS, RowWriter
 from xml_extractor.engines.mssql.literals import literal
@@ -288,57 +297,46 @@ def reasons_against(plan: Plan, served: Collection[SqlType]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _CopiedTable:
+    layout: TableLayout
     pick: tuple[int, ...] | None
     texts: Texts
-    long: tuple[int, ...]
-    row_bytes: int
+
+    def encode(self, rows: Sequence[Row]) -> tuple[Sequence[Row] | Unstorable, int]:
+        if not rows:
+            return (), 0
+        out = picked(rows, self.pick)
+        return self.texts.unstorable_in(out) or out, tuple_bytes(self.layout, out)
 
 
 @dataclass(frozen=True, slots=True)
-class BulkEncoder:
+class BulkEncoder(LayoutEncoder):
     """Rows for bulk copy: a list of tuples of canonical values per table, or JSON for the tables that are
     written by OPENJSON.  Picklable, thread-safe.  Texts that must not be stored are found as elsewhere."""
 
-    tables: tuple[tuple[tuple[int, ...] | None, JsonTable] | _CopiedTable, ...]
+    tables: tuple[JsonTable | _CopiedTable, ...]
 
     @classmethod
     def of(cls, plan: Plan, by_json: Collection[str]) -> BulkEncoder:
         """Build the encoder of a plan's rows."""
-        tables: list[tuple[tuple[int, ...] | None, JsonTable] | _CopiedTable] = []
-        for table in plan.tables:
-            if table.name in by_json:
-                tables.append((pick_of(table), JsonTable.of(table)))
-                continue
-            types = [table.columns[i].type for i in written_columns(table)]
-            tables.append(
-                _CopiedTable(
-                    pick=pick_of(table),
-                    texts=Texts.of(table),
-                    long=tuple(i for i, kind in enumerate(types) if is_long(kind)),
-                    # As CPython lays them out: a tuple's header, and for each value a pointer, an object's
-                    # header and a short text.
-                    row_bytes=56 + 80 * len(types),
+        return cls(
+            tuple(
+                JsonTable.of(table)
+                if table.name in by_json
+                else _CopiedTable(
+                    tuple_layout(table, Layout.CANONICAL, checks_text=True), pick_of(table), Texts.of(table)
                 )
+                for table in plan.tables
             )
-        return cls(tuple(tables))
+        )
 
-    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
-        """Return (per table tuples, JSON or :class:`Unstorable`, estimate of their size in bytes)."""
-        encoded: list[Any] = []
-        size = 0
-        for table, table_rows in zip(self.tables, rows, strict=True):
-            if not isinstance(table, _CopiedTable):
-                pick, to_json = table
-                text = to_json.fragment(picked(table_rows, pick))
-                size += len(text) if isinstance(text, str) else 0
-                encoded.append(text)
-                continue
-            out = picked(table_rows, table.pick) if table_rows else ()
-            unstorable = table.texts.unstorable_in(out)
-            size += table.row_bytes * len(out)
-            size += sum(len(row[i]) for row in out for i in table.long if row[i] is not None)  # type: ignore[arg-type, misc]
-            encoded.append(unstorable or out)
-        return tuple(encoded), size
+    @property
+    def layouts(self) -> tuple[TableLayout | None, ...]:
+        """Tuples of canonical values, or JSON."""
+        return tuple(table.layout for table in self.tables)
+
+    def encode_table(self, index: int, rows: Sequence[Row]) -> tuple[Any, int]:
+        """Return (tuples, JSON or :class:`Unstorable`, estimate of their size in bytes)."""
+        return self.tables[index].encode(rows)
 
 
 # ------------------------------------------------------------------------------------- writing

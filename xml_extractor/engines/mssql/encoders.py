@@ -18,7 +18,17 @@ from typing import Any, Final, TypeVar
 
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.contract.types import Family, Value
-from xml_extractor.engines.encoding import decimal_text, is_long, pick_of, picked, written_columns
+from xml_extractor.engines.encoding import (
+    Layout,
+    LayoutEncoder,
+    TableLayout,
+    decimal_text,
+    pick_of,
+    picked,
+    tuple_bytes,
+    tuple_layout,
+    written_columns,
+)
 from xml_extractor.engines.mssql.errors import UnstorableText
 from xml_extractor.engines.mssql.types import text_form
 from xml_extractor.mapping.records import Row
@@ -136,6 +146,11 @@ def fragment(rows: Sequence[Sequence[Any]]) -> str:
     return _ENCODE(rows)[1:-1]
 
 
+def json_value(value: Any) -> str:
+    """One value as :func:`fragment` has it."""
+    return _ENCODE(value)
+
+
 def fragment_rows(text: str) -> list[list[Any]]:
     """Return a fragment's rows, their values as JSON has them; :func:`fragment` makes the same of them."""
     rows: list[list[Any]] = json.loads(f"[{text}]")
@@ -146,13 +161,31 @@ def fragment_rows(text: str) -> list[list[Any]]:
 class JsonTable:
     """Makes JSON of one table's rows.  Picklable, thread-safe."""
 
+    pick: tuple[int, ...] | None
+    written: tuple[int, ...]
     texts: Texts
     moments: tuple[tuple[int, Callable[[Any], Value]], ...]
 
     @classmethod
     def of(cls, table: Table) -> JsonTable:
         """Build it for a table of a plan."""
-        return cls(Texts.of(table), _moments(table))
+        return cls(pick_of(table), written_columns(table), Texts.of(table), _moments(table))
+
+    @property
+    def layout(self) -> TableLayout | None:
+        """How the rows are laid out; None where values have to be put into another form first."""
+        if self.moments:
+            return None
+        return TableLayout(Layout.JSON_ARRAYS, self.written, json_value, checks_text=True)
+
+    def encode(self, rows: Sequence[Row]) -> tuple[str | Unstorable, int]:
+        """Return (rows as JSON, see :func:`fragment`, and what that takes in memory).
+
+        Args:
+            rows: canonical values of all columns.
+        """
+        text = self.fragment(picked(rows, self.pick)) if rows else ""
+        return text, sys.getsizeof(text)
 
     def fragment(self, rows: Sequence[Row]) -> str | Unstorable:
         """Return rows as JSON, see :func:`fragment`.
@@ -171,29 +204,28 @@ class JsonTable:
 
 
 @dataclass(frozen=True, slots=True)
-class JsonEncoder:
+class JsonEncoder(LayoutEncoder):
     """Rows as JSON for OPENJSON: a ``str`` per table, see :meth:`JsonTable.fragment`.
 
     Integers and floats are numbers (floats in the fewest digits that stand for them), bits are true and
     false; all else is text.
     """
 
-    tables: tuple[tuple[tuple[int, ...] | None, JsonTable], ...]
+    tables: tuple[JsonTable, ...]
 
     @classmethod
     def of(cls, plan: Plan) -> JsonEncoder:
         """Build the encoder of a plan's rows."""
-        return cls(tuple((pick_of(table), JsonTable.of(table)) for table in plan.tables))
+        return cls(tuple(JsonTable.of(table) for table in plan.tables))
 
-    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
-        """Return (a str or :class:`Unstorable` per table, the bytes they take in memory)."""
-        encoded = tuple(
-            [
-                table.fragment(picked(table_rows, pick)) if table_rows else ""
-                for (pick, table), table_rows in zip(self.tables, rows, strict=True)
-            ]
-        )
-        return encoded, sum(map(sys.getsizeof, encoded))
+    @property
+    def layouts(self) -> tuple[TableLayout | None, ...]:
+        """JSON, but for tables with values that have to be put into another form first."""
+        return tuple(table.layout for table in self.tables)
+
+    def encode_table(self, index: int, rows: Sequence[Row]) -> tuple[Any, int]:
+        """Return (a str or :class:`Unstorable`, the bytes it takes in memory)."""
+        return self.tables[index].encode(rows)
 
 
 # ------------------------------------------------------------------------------------- parameters
@@ -201,15 +233,15 @@ class JsonEncoder:
 
 @dataclass(frozen=True, slots=True)
 class _TupleTable:
+    layout: TableLayout
     pick: tuple[int, ...] | None
     texts: Texts
+    moments: tuple[tuple[int, Callable[[Any], Value]], ...]
     conversions: tuple[tuple[int, Callable[[Any], Value]], ...]
-    long: tuple[int, ...]
-    row_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class TextTupleEncoder:
+class TextTupleEncoder(LayoutEncoder):
     """Rows as parameters: a list of tuples per table, of ``int``, ``float``, ``bytes``, ``str`` and ``None``.
 
     A bit is 0 or 1; decimals, temporals and GUIDs are text, which SQL casts: no driver guesses a type or
@@ -229,35 +261,32 @@ class TextTupleEncoder:
                 for i, kind in enumerate(types)
                 if kind.family in (Family.BIT, Family.DECIMAL)
             ]
+            moments = _moments(table)
             tables.append(
                 _TupleTable(
+                    tuple_layout(table, Layout.PARAMETERS, checks_text=True),
                     pick=pick_of(table),
                     texts=Texts.of(table),
-                    conversions=(*plain, *_moments(table)),
-                    long=tuple(i for i, kind in enumerate(types) if is_long(kind)),
-                    # As CPython lays them out: a tuple's header, and for each value a pointer, an object's
-                    # header and a short text.
-                    row_bytes=56 + 80 * len(types),
+                    moments=moments,
+                    conversions=(*plain, *moments),
                 )
             )
         return cls(tuple(tables))
 
-    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
-        """Return (a list of tuples or :class:`Unstorable` per table, estimate of their size in bytes)."""
-        encoded: list[Sequence[Row] | Unstorable] = []
-        size = 0
-        for table, table_rows in zip(self.tables, rows, strict=True):
-            if not table_rows:
-                encoded.append(())
-                continue
-            out = picked(table_rows, table.pick)
-            unstorable = table.texts.unstorable_in(out)
-            if unstorable is not None:
-                encoded.append(unstorable)
-                continue
-            if table.conversions:
-                out = _converted(out, table.conversions)
-            size += table.row_bytes * len(out)
-            size += sum(len(row[i]) for row in out for i in table.long if row[i] is not None)  # type: ignore[arg-type, misc]
-            encoded.append(out)
-        return tuple(encoded), size
+    @property
+    def layouts(self) -> tuple[TableLayout | None, ...]:
+        """Parameters, but for tables with values that have to be put into another form first."""
+        return tuple(None if table.moments else table.layout for table in self.tables)
+
+    def encode_table(self, index: int, rows: Sequence[Row]) -> tuple[Any, int]:
+        """Return (a list of tuples or :class:`Unstorable`, estimate of their size in bytes)."""
+        if not rows:
+            return (), 0
+        table = self.tables[index]
+        out = picked(rows, table.pick)
+        unstorable = table.texts.unstorable_in(out)
+        if unstorable is not None:
+            return unstorable, 0
+        if table.conversions:
+            out = _converted(out, table.conversions)
+        return out, tuple_bytes(table.layout, out)

@@ -5,9 +5,9 @@ cdef enum:
     LONGEST_DECIMAL = 64  # no type has a scale beyond 38, no number of 64 bits more than 19 digits
 
 
-cdef object decimal_of(long long number, int scale):
-    """The Decimal of a number in units of its last digit."""
-    cdef char[LONGEST_DECIMAL] digits
+cdef int write_decimal(char* digits, long long number, int scale) noexcept nogil:
+    """Write a number in units of its last digit as plain digits, at the end of LONGEST_DECIMAL characters;
+    return where it begins."""
     cdef int place = LONGEST_DECIMAL
     cdef int written = 0
     cdef unsigned long long rest
@@ -23,9 +23,19 @@ cdef object decimal_of(long long number, int scale):
     if number < 0:
         place -= 1
         digits[place] = c'-'
-    return PyObject_CallOneArg(
-        Decimal, PyUnicode_DecodeASCII(&digits[place], LONGEST_DECIMAL - place, NULL)
-    )
+    return place
+
+
+cdef object decimal_digits(long long number, int scale):
+    """A decimal as text."""
+    cdef char[LONGEST_DECIMAL] digits
+    cdef int place = write_decimal(digits, number, scale)
+    return PyUnicode_DecodeASCII(&digits[place], LONGEST_DECIMAL - place, NULL)
+
+
+cdef object decimal_of(long long number, int scale):
+    """The Decimal of a number in units of its last digit."""
+    return PyObject_CallOneArg(Decimal, decimal_digits(number, scale))
 
 
 cdef inline object value_of(Cell* cell):

@@ -9,6 +9,7 @@ cdef class NativeInterpreter:
 
     Args:
         python: the Python interpreter of the same plan, for all that is not done here.
+        encoder: a LayoutEncoder, for :meth:`encode`.
 
     Raises:
         NotImplementedError: the plan holds what cannot be run natively.
@@ -25,8 +26,10 @@ cdef class NativeInterpreter:
     cdef frozenset where_captures
     cdef object unknown
     cdef Builder builder
+    cdef object encoder
+    cdef readonly bint encodes
 
-    def __init__(self, python):
+    def __init__(self, python, encoder=None):
         cdef Table table
         plan = python.plan
         self.python = python
@@ -55,53 +58,99 @@ cdef class NativeInterpreter:
         run.table_count = len(self.tables)
         run.current_rows = [()] * run.table_count
         run.ancestors = <Cell**>self.builder.reserve(sizeof(Cell*) * <size_t>run.table_count)
+        run.tables = self.tables
+        run.is_current = <unsigned char*>self.builder.reserve(<size_t>run.table_count)
         self.run_ = run
+        self.encoder = encoder
+        self.encodes = encoder is not None
+        if encoder is not None:
+            for table, layout in zip(self.tables, encoder.layouts):
+                # Rows whose layout is not known here are made as tuples, and are the encoder's then.
+                table.encoded_sink = Sink(table.width, layout)
 
     def run(self, _Element root not None, document):
         """Map one parsed document, as the Python interpreter does."""
+        cdef Table table
+        for table in self.tables:
+            table.sink = table.rows_sink
+            table.sink.reset()
+        try:
+            if not self.make_all(root, document):
+                return self.python.run(root, document)
+            return MappedDocument(
+                tuple([table.rows_sink.take_rows() for table in self.tables]),
+                self.truncated(),
+                () if self.unknown is None else self.unknown.find(root),
+            )
+        except _ForPython:
+            return self.python.run(root, document)
+        finally:
+            self.run_.end()
+            self.walker.let_go()
+
+    def encode(self, _Element root not None, document):
+        """Map one parsed document straight to what the target takes."""
+        cdef Table table
+        cdef Sink sink
+        cdef int i
+        cdef Py_ssize_t size = 0
+        for table in self.tables:
+            table.sink = table.encoded_sink
+            table.sink.reset()
+        try:
+            if not self.make_all(root, document):
+                return encoded(self.python.run(root, document), self.encoder)
+            pieces = []
+            counts = []
+            for i in range(self.run_.table_count):
+                table = self.tables[i]
+                sink = table.encoded_sink
+                if sink.layout == ALL_VALUES:
+                    piece, piece_bytes = self.encoder.encode_table(i, sink.take_rows())
+                    size += piece_bytes
+                else:
+                    piece = sink.piece()
+                    size += sink.piece_bytes(piece)
+                pieces.append(piece)
+                counts.append(sink.count)
+            return EncodedDocument(
+                tuple(pieces), tuple(counts), size,
+                self.truncated(), () if self.unknown is None else self.unknown.find(root),
+            )
+        except _ForPython:
+            return encoded(self.python.run(root, document), self.encoder)
+        finally:
+            self.run_.end()
+            self.walker.let_go()
+
+    cdef int truncated(self) except -1:
+        return 0 if self.run_.context is None else self.run_.context.truncated
+
+    cdef bint make_all(self, _Element root, document) except -1:
+        """Have the tables' sinks take the rows of a document; false: it is for Python to map."""
         cdef Run run = self.run_
         cdef Frame* frame
         cdef Table table
-        cdef tuple rows
         tag = fold_name(root.tag) if self.plan.ignore_case else root.tag
         if tag not in self.roots:
-            return self.python.run(root, document)
+            return False
         content = document.content
         cdef bint is_large = content is not None and len(content) >= LARGE_DOCUMENT
-        try:
-            try:
-                frame = self.walker.root_frame(root, is_large)
-            except _ForPython:
-                frame = NULL
-            if frame == NULL:
-                return self.python.run(root, document)
-            run.document = document
-            run.root = root
-            run.context = None
-            run.where_dropped = False
-            if self.where is not None and not self.is_ours(run, frame):
-                return self.python.run(root, document)
-            rows = tuple([[] for _ in range(run.table_count)])
+        frame = self.walker.root_frame(root, is_large)
+        if frame == NULL:
+            return False
+        run.begin(document, root)
+        if self.where is not None and not self.is_ours(run, frame):
+            return False
+        for table in self.top:
+            make_from(run, table, frame, NULL)
+        if not (run.where_dropped or (run.context is not None and run.context.where_dropped)):
             for table in self.top:
-                make_from(run, table, frame, NULL, rows)
-            where_dropped = run.where_dropped
-            truncated = 0
-            if run.context is not None:
-                where_dropped = where_dropped or run.context.where_dropped
-                truncated = run.context.truncated
-            if not where_dropped:
-                for table in self.top:
-                    if rows[table.index]:
-                        break
-                else:
-                    raise self.python.no_rows()
-            return MappedDocument(
-                rows, truncated, () if self.unknown is None else self.unknown.find(root)
-            )
-        finally:
-            run.document = run.root = run.context = None
-            run.current_rows = [()] * run.table_count
-            self.walker.let_go()
+                if table.sink.count:
+                    break
+            else:
+                raise self.python.no_rows()
+        return True
 
     cdef bint is_ours(self, Run run, Frame* frame) except -1:
         """Whether the document's condition is true; where that is not plain, the answer is no."""
@@ -126,7 +175,7 @@ cdef class NativeInterpreter:
         raise self.python.not_ours()
 
 
-cdef int make_from(Run run, Table table, Frame* frame, Cell* parent_cells, tuple rows) except -1:
+cdef int make_from(Run run, Table table, Frame* frame, Cell* parent_cells) except -1:
     """Make the rows of a table that lie below one frame, and those of its children."""
     cdef Frames found
     cdef Frame* alone = frame
@@ -140,7 +189,7 @@ cdef int make_from(Run run, Table table, Frame* frame, Cell* parent_cells, tuple
             found = below_all(run, found, table.step_slots[i])
     if found.count == 0:
         return 0
-    return make_rows(run, table, found.items, found.count, parent_cells, rows)
+    return make_rows(run, table, found.items, found.count, parent_cells)
 
 
 cdef Frames below_all(Run run, Frames outer, int slot) except *:
@@ -165,34 +214,27 @@ cdef Frames below_all(Run run, Frames outer, int slot) except *:
     return found
 
 
-cdef int make_rows(
-    Run run, Table table, Frame** frames, int count, Cell* parent_cells, tuple rows
-) except -1:
+cdef int make_rows(Run run, Table table, Frame** frames, int count, Cell* parent_cells) except -1:
     cdef Kept* kept = NULL
-    cdef list made = None
+    cdef int made = -1
     cdef Table child
-    cdef Py_ssize_t i
+    cdef int i
     cdef bint where_dropped = run.where_dropped
+    cdef Mark mark = table.sink.mark()
     if not table.is_careful:
         try:
             made = make_plainly(run, table, frames, count, parent_cells, &kept)
         except (TakeCareError, ConversionError, EvaluationError):
-            run.where_dropped = where_dropped  # what is wrong, and whether it matters, is found out below
-        else:
-            if table.has_unique and len(made) > 1:
-                made = choose_unique(table, made, &kept)
-    if made is None:
+            # What is wrong, and whether it matters, is found out below.
+            run.where_dropped = where_dropped
+            table.sink.back_to(mark)
+    if made < 0:
         made = make_carefully(run, table, frames, count, &kept)
-    if not made:
-        return 0
-    cdef list out = rows[table.index]
-    out.extend(made)
     if not table.children:
         return 0
-    for i in range(len(made)):
+    for i in range(made):
         # Set for each row: a child's own children have left their rows here.
-        run.current_rows[table.index] = made[i]
-        run.ancestors[table.index] = kept[i].cells
+        run.enter(table.index, kept[i].cells)
         for child in table.children:
-            make_from(run, child, kept[i].frame, kept[i].cells, rows)
+            make_from(run, child, kept[i].frame, kept[i].cells)
     return 0

@@ -3,9 +3,9 @@
 # At anything else the rows below that parent row are made by the Python interpreter, the careful way.
 
 cdef struct Kept:
+    # A row below which there can be others.
     Cell* cells
     Frame* frame
-    PyObject* row  # the tuple; whoever holds the list of rows keeps it alive
 
 
 cdef struct Item:
@@ -62,6 +62,9 @@ cdef class Table:
     cdef Computed where
     cdef unsigned char* where_reads  # per column, whether the condition looks at it or at what is made of it
     cdef Cell* buffer  # a row of a table without children
+    cdef Sink rows_sink  # takes the rows as tuples
+    cdef Sink encoded_sink  # takes them as the target does; None: nobody asked for that
+    cdef Sink sink  # the one in use
 
     def __init__(self, plan, rows, children, steps, environment):
         self.rows = rows
@@ -86,6 +89,7 @@ cdef class Table:
         self.counted_count = len(counted)
         self.counted = self.numbers(counted)
         self.buffer = <Cell*>self.builder.reserve(sizeof(Cell) * <size_t>self.width)
+        self.sink = self.rows_sink = Sink(self.width, None)
         self.add_columns(plan, rows, environment)
         self.add_items(rows)
         if table.where is not None:
@@ -187,8 +191,10 @@ cdef class Run:
     cdef object document
     cdef object root
     cdef object context  # the Python interpreter's, once somebody has asked for it
-    cdef list current_rows
-    cdef Cell** ancestors
+    cdef list tables
+    cdef list current_rows  # per table, the row below which rows are being made, as far as Python has asked
+    cdef Cell** ancestors  # per table, the same row's cells
+    cdef unsigned char* is_current  # per table, whether `current_rows` holds that row
     cdef bint where_dropped
     cdef int table_count
 
@@ -197,7 +203,39 @@ cdef class Run:
             self.context = DocumentContext(self.document, self.root, self.table_count)
             self.context.current_rows = self.current_rows
             self.context.expression_frame.ancestor_rows = self.current_rows
+        self.fill_current_rows()
         return self.context
+
+    cdef int fill_current_rows(self) except -1:
+        """Make Python rows of those below which rows are being made."""
+        cdef int i
+        for i in range(self.table_count):
+            if self.ancestors[i] != NULL and not self.is_current[i]:
+                row = row_of((<Table>self.tables[i]).width, self.ancestors[i], True)
+                self.walker.kept.append(row)
+                self.current_rows[i] = row
+                self.is_current[i] = 1
+        return 0
+
+    cdef int begin(self, document, root) except -1:
+        self.document = document
+        self.root = root
+        self.context = None
+        self.where_dropped = False
+        memset(self.ancestors, 0, sizeof(Cell*) * <size_t>self.table_count)
+        return 0
+
+    cdef int enter(self, int table, Cell* cells) except -1:
+        """Go below a row."""
+        self.ancestors[table] = cells
+        self.is_current[table] = 0
+        return 0
+
+    cdef int end(self) except -1:
+        if self.context is not None:
+            self.current_rows = [()] * self.table_count
+        self.document = self.root = self.context = None
+        return 0
 
     cdef PyObject* keep(self, value) except NULL:
         self.walker.kept.append(value)
@@ -316,8 +354,9 @@ cdef int share(Run run, Table table, Cell* parent_cells, Cell* out) except -1:
     cdef Column* column
     cdef Cell* cell
     if table.asks_shared:
+        context = run.python_context()
         parent_row = run.current_rows[table.parent] if table.parent >= 0 else ()
-        values = table.rows.shared_values(run.python_context(), parent_row)
+        values = table.rows.shared_values(context, parent_row)
         run.keep(values)
         for compiled, value in zip(table.rows.shared, values):
             i = compiled.index
@@ -362,22 +401,11 @@ cdef bint is_wanted(Run run, Table table, Row* row) except -1:
     return True
 
 
-cdef tuple row_of(Table table, Cell* cells, bint remember):
-    cdef int i
-    cdef tuple row = PyTuple_New(table.width)
-    for i in range(table.width):
-        value = value_of(&cells[i])
-        Py_INCREF(value)
-        PyTuple_SET_ITEM(row, i, value)
-        if remember:
-            cells[i].object = <PyObject*>value
-    # Canonical values hold nothing: the garbage collector need not look at a row ever.
-    PyObject_GC_UnTrack(row)
-    return row
-
-
-cdef list make_plainly(Run run, Table table, Frame** frames, int count, Cell* parent_cells, Kept** kept):
-    """Make all rows, or raise.  For a table with children, ``kept`` is filled with one Kept a row."""
+cdef int make_plainly(
+    Run run, Table table, Frame** frames, int count, Cell* parent_cells, Kept** kept
+) except -1:
+    """Make all rows, or raise; return how many.  For a table with children, ``kept`` is filled with one Kept
+    a row."""
     cdef Cell* shared = table.buffer
     cdef Cell* cells
     cdef Row row
@@ -388,7 +416,8 @@ cdef list make_plainly(Run run, Table table, Frame** frames, int count, Cell* pa
     cdef int room = 0
     cdef int made_count = 0
     cdef Kept* place = NULL
-    cdef list made = []
+    cdef Sink sink = table.sink
+    cdef list choice = [] if table.has_unique else None
     memset(shared, 0, sizeof(Cell) * <size_t>table.width)
     share(run, table, parent_cells, shared)
     row.ancestors = run.ancestors
@@ -427,46 +456,53 @@ cdef list make_plainly(Run run, Table table, Frame** frames, int count, Cell* pa
                 continue
             if not is_wanted(run, table, &row):
                 continue
-            tuple_ = row_of(table, cells, has_children)
-            made.append(tuple_)
+            if choice is None:
+                sink.put(cells, has_children)
+            else:
+                row_ = row_of(table.width, cells, has_children)
+                run.walker.kept.append(row_)
+                choice.append(row_)
             if has_children:
                 place[made_count].cells = cells
                 place[made_count].frame = frame
-                place[made_count].row = <PyObject*>tuple_
-                made_count += 1
-    return made
+            made_count += 1
+    return made_count if choice is None else choose_unique(table, choice, kept)
 
 
-cdef list choose_unique(Table table, list made, Kept** kept):
-    """Keep one of the rows with equal values."""
+cdef int choose_unique(Table table, list made, Kept** kept) except -1:
+    """Keep one of the rows with equal values; return how many are left."""
     cdef int i
     cdef Kept* places = kept[0]
     pairs = table.rows.unique([(row, i) for i, row in enumerate(made)])
-    if len(table.children) > 0:
-        for i, (_, number) in enumerate(pairs):  # in the order of the rows, so none is overwritten too early
+    for i, (row, number) in enumerate(pairs):
+        table.sink.put_row(row, table.buffer)
+        if len(table.children) > 0:  # in the order of the rows, so none is overwritten too early
             places[i] = places[<int>number]
-    return [row for row, _ in pairs]
+    return len(pairs)
 
 
-cdef list make_carefully(Run run, Table table, Frame** frames, int count, Kept** kept):
-    """Have the Python interpreter make these rows."""
+cdef int make_carefully(Run run, Table table, Frame** frames, int count, Kept** kept) except -1:
+    """Have the Python interpreter make these rows; return how many they are."""
     cdef int i, j
     cdef Cell* cells
     cdef Kept* place
+    context = run.python_context()
     parent_row = run.current_rows[table.parent] if table.parent >= 0 else ()
     python_frames = []
     for i in range(count):
         frame = run.walker.python_frame(table.scope, frames[i])
         frame.append(i)  # found again behind all that the Python interpreter looks at
         python_frames.append(frame)
-    found = table.rows.make_carefully(python_frames, run.python_context(), parent_row)
+    found = table.rows.make_carefully(python_frames, context, parent_row)
+    run.walker.kept.append(found)
     if len(table.children) == 0:
-        return found
+        for row in found:
+            table.sink.put_row(row, table.buffer)
+        return len(found)
     place = <Kept*>allocate(run.arena, sizeof(Kept) * (len(found) + 1))
     if place == NULL:
         raise MemoryError
     kept[0] = place
-    rows = []
     for i, (row, frame) in enumerate(found):
         cells = <Cell*>allocate(run.arena, sizeof(Cell) * <size_t>table.width)
         if cells == NULL:
@@ -475,6 +511,5 @@ cdef list make_carefully(Run run, Table table, Frame** frames, int count, Kept**
             set_object(&cells[j], row[j])
         place[i].cells = cells
         place[i].frame = frames[<int>frame[-1]]
-        place[i].row = <PyObject*>row
-        rows.append(row)
-    return rows
+        table.sink.put_row(row, table.buffer)
+    return len(found)

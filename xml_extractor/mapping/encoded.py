@@ -1,0 +1,18 @@
+"""Mapped rows made what the target takes."""
+
+from __future__ import annotations
+
+from xml_extractor.engines.base import RowEncoder
+from xml_extractor.mapping.records import EncodedDocument, MappedDocument
+
+
+def encoded(mapped: MappedDocument, encoder: RowEncoder | None) -> EncodedDocument:
+    """Encode a document's rows.
+
+    Args:
+        encoder: None where the target only counts.
+    """
+    rows, size_bytes = ((), 0) if encoder is None else encoder(mapped.rows)
+    return EncodedDocument(
+        rows, tuple(map(len, mapped.rows)), size_bytes, mapped.truncated_values, mapped.unknown_elements
+    )
