@@ -33,7 +33,7 @@ cdef class NativeInterpreter:
         self.plan = plan
         self.walker = Walker(plan, python.walkers)
         self.roots = frozenset(plan.roots)
-        self.unknown = python.unknown
+        self.unknown = None if python.unknown is None else UnknownFinder(python.unknown)
         self.builder = Builder()
         by_index = {}
         for node in reversed(python.nodes):  # parents come first, so children are ready before them
@@ -96,7 +96,7 @@ cdef class NativeInterpreter:
                 else:
                     raise self.python.no_rows()
             return MappedDocument(
-                rows, truncated, () if self.unknown is None else self.unknown.find(root)
+                rows, truncated, () if self.unknown is None else self.unknown.find(root, is_large)
             )
         finally:
             run.document = run.root = run.context = None
