@@ -65,18 +65,24 @@ class BenchmarkError(MeasuringError):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured figure; ``bound`` is the most that it may be, ``None`` where it only explains."""
+    """One measured figure; ``bound`` is the most that it may be, ``None`` where it only explains.
+
+    With ``at_least`` the bound is the least that it may be.
+    """
 
     name: str
     value: float
     unit: str
     bound: float | None = None
     detail: str = ""
+    at_least: bool = False
 
     @property
     def holds(self) -> bool:
         """Whether the figure keeps to its bound."""
-        return self.bound is None or self.value <= self.bound
+        if self.bound is None:
+            return True
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 def report(
@@ -103,7 +109,7 @@ def report(
         table.add_row(
             Text(figure.name),
             _number(figure.value, figure.unit),
-            f"≤ {_number(figure.bound, figure.unit)}" if figure.bound is not None else "",
+            _bound(figure),
             _verdict(figure),
             Text(figure.detail),
         )
@@ -128,6 +134,12 @@ def _verdict(figure: Figure) -> Text:
     if figure.bound is None:
         return Text("")
     return Text("holds", "green") if figure.holds else Text("missed", "bold red")
+
+
+def _bound(figure: Figure) -> str:
+    if figure.bound is None:
+        return ""
+    return f"{'≥' if figure.at_least else '≤'} {_number(figure.bound, figure.unit)}"
 
 
 def _number(value: float, unit: str) -> str:

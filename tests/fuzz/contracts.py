@@ -13,11 +13,16 @@ TEXTS = [
     "", " ", "1", "2", "22", "300", "x", "X ", "long text", "é", "🎵🎵", " 7 ", "-1", "1.25", "0.5",
     "Y", "no", "2024-02-29", "2024-02-30",
     "2024-02-29T10:20:30.5", "29.02.2024", "QUJD", "&lt;", "a%", "9999999999",
+    "2024-02-29 23:59:59.9999999", "2024-02-29T10:20:30.1234567+05:30", "1899-12-31T23:30:30Z", "10:20",
+    "23:59:30.95", "10:20:30-01:00", "1e3", "-0.0", "1e400", "3.4028236e38", "0.1",
+    "6F9619FF-8B86-D011-B42D-00C04FC964FF", "{6f9619ff-8b86-d011-b42d-00c04fc964ff}", "-214748.3649",
 ]  # fmt: skip
 TYPES = [
     "int", "tinyint", "bigint", "nvarchar(4)", "nvarchar(max)", "varchar(4)", "char(3)",
     "nchar(3)", "decimal(4,1)", "decimal(3,3)", "money",
     "bit", "float", "real", "date", "datetime2(0)", "datetime", "time(2)", "varbinary(2)",
+    "smallint", "smallmoney", "decimal(38,2)", "datetime2(7)", "smalldatetime", "datetimeoffset(0)",
+    "datetimeoffset(7)", "time(0)", "time(7)", "uniqueidentifier", "xml", "binary(3)", "varchar(max)",
 ]  # fmt: skip
 PATHS = [
     ".", "text()", "@k", "@l", "a", "b", "c", "a/@k", "b/c", "a/b/@l", "c/text()", "*", "a[1]",
@@ -100,11 +105,10 @@ def policies(draw: st.DrawFn, type_: str) -> Spec:
     if draw(st.integers(0, 2)):
         said["on_invalid"] = "null"
     if draw(st.integers(0, 2)):
-        can_be_cut = is_text or type_ == "varbinary(2)"
+        can_be_cut = is_text or "binary" in type_
         said["on_overflow"] = "truncate" if can_be_cut and draw(st.booleans()) else "null"
-    if type_ in ("int", "tinyint", "decimal(4,1)", "money", "datetime", "datetime2(0)", "time(2)") and draw(
-        st.booleans()
-    ):
+    has_digits = type_.startswith(("decimal", "date", "time", "small")) or "money" in type_
+    if (has_digits or type_ in ("int", "tinyint")) and type_ != "date" and draw(st.booleans()):
         said["rounding"] = draw(st.sampled_from(["half_up", "half_even", "down"]))
     if is_text and draw(st.booleans()):
         said["apply"] = draw(
@@ -118,6 +122,10 @@ def policies(draw: st.DrawFn, type_: str) -> Spec:
         said["apply"] = ["yes_no"]
     elif type_ == "date" and draw(st.booleans()):
         said["format"] = ["%d.%m.%Y", "%Y-%m-%d"]
+    elif type_.startswith("datetimeoffset"):
+        said |= draw(st.sampled_from([{}, {"default_zone": "+01:00"}]))
+    elif "date" in type_ or "time" in type_:
+        said |= draw(st.sampled_from([{}, {"zone": "utc"}, {"zone": "drop"}]))
     if type_ in ("int", "nvarchar(4)") and draw(st.integers(0, 3)) == 0:
         said["enum"] = draw(st.sampled_from(["strict", "open"]))
         said.pop("rounding", None)
@@ -208,6 +216,8 @@ def contracts(draw: st.DrawFn) -> str:
         tables[name] = table
     document: Spec = {"root": draw(st.sampled_from(["/r", ["/r", "/n:r"]])), "namespaces": {"n": "urn:n"}}
     if draw(st.integers(0, 4)) == 0:
+        document["ignore_case"] = "true"
+    if draw(st.integers(0, 4)) == 0:
         document["where"] = draw(
             st.sampled_from(
                 [
@@ -221,6 +231,7 @@ def contracts(draw: st.DrawFn) -> str:
         "contract": "t", "version": "1", "source": {"table": "app_xml", "key": "id",
         "document": "doc"}, "document": document,
         "collation": draw(st.sampled_from(["default", "binary"])),
+        "unknown_elements": draw(st.sampled_from(["ignore", "report"])),
         "enums": {
             "strict": {"values": {"1": "10", "x": "7"}, "unknown": "reject"},
             "open": {"values": {"1": "10", "X": None}, "missing": "5",

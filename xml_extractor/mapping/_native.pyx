@@ -67,6 +67,7 @@ from xml_extractor.mapping.texts import UNLIMITED, keeps_ascii
 from xml_extractor.mapping.tsql_conversion import conversion as tsql_conversion
 from xml_extractor.mapping.tsql_functions import function as tsql_function
 from xml_extractor.mapping.tsql_text import like_matcher
+from xml_extractor.mapping.unknown_elements import MAX_NAME_LENGTH, MAX_REPORTED
 
 
 def check_libraries():
@@ -92,6 +93,7 @@ check_libraries()
 import_lxml__etree()
 
 include "native/memory.pxi"
+include "native/keeper.pxi"
 include "native/walk.pxi"
 include "native/walker.pxi"
 include "native/calendar.pxi"
@@ -107,5 +109,6 @@ include "native/compiling.pxi"
 include "native/computed.pxi"
 include "native/sinks.pxi"
 include "native/rows.pxi"
+include "native/unknown.pxi"
 include "native/interpreter.pxi"
 include "native/single.pxi"

@@ -1,7 +1,7 @@
-"""Which interpreter runs a plan: the Python one, or the native one where it is asked for.
+"""Which interpreter runs a plan: the native one where it can be had, else the Python one.
 
-The one place where that is decided, by ``XML_EXTRACTOR_INTERPRETER``: ``python``, ``native`` (an error where
-there is none) or ``auto`` (native where it can be had).  The rows are the same.
+The one place where that is decided, by ``XML_EXTRACTOR_INTERPRETER``: ``auto``, ``native`` (an error where
+there is none) or ``python``.  The rows are the same.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ class InterpreterChoice(StrEnum):
     PYTHON = "python"
 
 
-DEFAULT: Final = InterpreterChoice.PYTHON
-"""The native interpreter is new: it is asked for, until a million documents and memory checkers have found
-nothing in it either."""
+DEFAULT: Final = InterpreterChoice.AUTO
 
 
 class PlanInterpreter(Protocol):

@@ -11,7 +11,8 @@ from xml_extractor.contract.plan import Leaf, Path, Plan, fold_name
 
 MAX_REPORTED: Final = 100
 """Paths named per document; a hostile document could hold any number of them."""
-_MAX_NAME_LENGTH: Final = 100
+MAX_NAME_LENGTH: Final = 100
+"""Characters given of a name."""
 
 _XPATH_NAME: Final = re.compile(r"[^\W\d][\w.-]*")
 
@@ -27,12 +28,13 @@ class _Known:
 class UnknownElements:
     """Compares documents with the paths of a plan.  Thread-safe.
 
-    Names in complex paths (predicates, ``//``) count as known wherever they stand.
+    Names in complex paths (predicates, ``//``) count as known wherever they stand: ``anywhere`` holds them,
+    in lower case.  The native interpreter makes its own trie of ``root``.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._ignore_case = plan.ignore_case
-        self._anywhere: set[str] = set()
+        self.ignore_case = plan.ignore_case
+        self.anywhere: set[str] = set()
         starts: list[_Known] = []
         for scope in plan.scopes:
             parent = _Known() if scope.parent is None else starts[scope.parent]
@@ -51,11 +53,11 @@ class UnknownElements:
                 end = self._add(start, capture.path)
                 if capture.path.leaf is Leaf.XML:
                     end.is_whole = True
-        self._root = starts[0]
+        self.root = starts[0]
 
     def _add(self, start: _Known, path: Path) -> _Known:
         if path.is_complex:
-            self._anywhere.update(name.lower() for name in _XPATH_NAME.findall(path.xpath or ""))
+            self.anywhere.update(name.lower() for name in _XPATH_NAME.findall(path.xpath or ""))
             return _Known()
         node = start
         for step in path.steps:
@@ -65,7 +67,7 @@ class UnknownElements:
     def find(self, root: etree._Element) -> tuple[str, ...]:
         """Return the paths of unknown elements, each once, in document order, at most 100."""
         found: dict[str, None] = {}
-        self._search(root, self._root, _local_name(root.tag), found)
+        self._search(root, self.root, _local_name(root.tag), found)
         return tuple(found)
 
     def _search(self, element: etree._Element, known: _Known, path: str, found: dict[str, None]) -> None:
@@ -76,11 +78,11 @@ class UnknownElements:
                 return
             tag = child.tag
             name = _local_name(tag)
-            below = known.children.get(fold_name(tag) if self._ignore_case else tag)
-            child_path = f"{path}/{name[:_MAX_NAME_LENGTH]}"
+            below = known.children.get(fold_name(tag) if self.ignore_case else tag)
+            child_path = f"{path}/{name[:MAX_NAME_LENGTH]}"
             if below is not None:
                 self._search(child, below, child_path, found)
-            elif name.lower() not in self._anywhere:
+            elif name.lower() not in self.anywhere:
                 found[child_path] = None
 
 

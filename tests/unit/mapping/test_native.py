@@ -48,9 +48,9 @@ def interpreter_of(mapper: DataMapper) -> str:
 
 
 @needs_native
-def test_it_is_taken_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_taken_unless_python_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(ID_ONLY)
-    for word, name in ((None, "Interpreter"), ("native", "NativeInterpreter"),
+    for word, name in ((None, "NativeInterpreter"), ("native", "NativeInterpreter"),
                        ("auto", "NativeInterpreter"), ("python", "Interpreter")):  # fmt: skip
         if word is None:
             monkeypatch.delenv(VARIABLE, raising=False)

@@ -1,34 +1,8 @@
 # Conversions and columns as the C structs that rows are made by, from the plan's descriptions.
 
 
-cdef class Builder:
+cdef class Builder(Keeper):
     """Makes C structs that live as long as their table."""
-
-    cdef Arena memory
-    cdef list kept
-
-    def __cinit__(self):
-        self.kept = []
-        if arena_open(&self.memory) < 0:
-            raise MemoryError
-
-    def __dealloc__(self):
-        arena_close(&self.memory)
-
-    cdef void* reserve(self, size_t size) except NULL:
-        cdef void* memory = allocate_clear(&self.memory, size + 1)
-        if memory == NULL:
-            raise MemoryError
-        return memory
-
-    cdef PyObject* keep(self, value):
-        self.kept.append(value)
-        return <PyObject*>value
-
-    cdef Text keep_text(self, str text):
-        cdef bytes data = text.encode()
-        self.kept.append(data)
-        return text_of(data)
 
     cdef int keep_constant(self, Cell* out, value) except -1:
         self.kept.append(value)

@@ -28,6 +28,7 @@ cdef class NativeInterpreter:
     cdef Builder builder
     cdef object encoder
     cdef readonly bint encodes
+    cdef bint is_large  # the document in hand
 
     def __init__(self, python, encoder=None):
         cdef Table table
@@ -36,7 +37,7 @@ cdef class NativeInterpreter:
         self.plan = plan
         self.walker = Walker(plan, python.walkers)
         self.roots = frozenset(plan.roots)
-        self.unknown = python.unknown
+        self.unknown = None if python.unknown is None else UnknownFinder(python.unknown)
         self.builder = Builder()
         by_index = {}
         for node in reversed(python.nodes):  # parents come first, so children are ready before them
@@ -80,7 +81,7 @@ cdef class NativeInterpreter:
             return MappedDocument(
                 tuple([table.rows_sink.take_rows() for table in self.tables]),
                 self.truncated(),
-                () if self.unknown is None else self.unknown.find(root),
+                () if self.unknown is None else self.unknown.find(root, self.is_large),
             )
         except _ForPython:
             return self.python.run(root, document)
@@ -115,7 +116,7 @@ cdef class NativeInterpreter:
                 counts.append(sink.count)
             return EncodedDocument(
                 tuple(pieces), tuple(counts), size,
-                self.truncated(), () if self.unknown is None else self.unknown.find(root),
+                self.truncated(), () if self.unknown is None else self.unknown.find(root, self.is_large),
             )
         except _ForPython:
             return encoded(self.python.run(root, document), self.encoder)
@@ -135,8 +136,8 @@ cdef class NativeInterpreter:
         if tag not in self.roots:
             return False
         content = document.content
-        cdef bint is_large = content is not None and len(content) >= LARGE_DOCUMENT
-        frame = self.walker.root_frame(root, is_large)
+        self.is_large = content is not None and len(content) >= LARGE_DOCUMENT
+        frame = self.walker.root_frame(root, self.is_large)
         if frame == NULL:
             return False
         run.begin(document, root)

@@ -7,12 +7,11 @@ cdef class Walker:
     Frames and all they point to live until the next document.
     """
 
-    cdef Arena plan_memory
+    cdef Keeper keeper
     cdef Arena arena
     cdef Walk walk
     cdef ScopePlan* scopes
     cdef int scope_count
-    cdef list texts_of_plan  # bytes that the tries point into
     cdef list pythons  # per scope, the Python walker
     cdef bint uses_python
     cdef list kept  # Python values that cells and frames point to
@@ -20,16 +19,15 @@ cdef class Walker:
     cdef object error
 
     def __cinit__(self):
-        if arena_open(&self.plan_memory) < 0 or arena_open(&self.arena) < 0:
+        if arena_open(&self.arena) < 0:
             raise MemoryError
 
     def __dealloc__(self):
-        arena_close(&self.plan_memory)
         arena_close(&self.arena)
 
     def __init__(self, plan, pythons):
         cdef int i
-        self.texts_of_plan = []
+        self.keeper = Keeper()
         self.pythons = pythons
         self.kept = []
         self.error = None
@@ -37,20 +35,9 @@ cdef class Walker:
         self.walk.ignore_case = plan.ignore_case
         self.walk.owner = <PyObject*>self
         self.scope_count = len(plan.scopes)
-        self.scopes = <ScopePlan*>self.reserve(sizeof(ScopePlan) * <size_t>self.scope_count)
+        self.scopes = <ScopePlan*>self.keeper.reserve(sizeof(ScopePlan) * <size_t>self.scope_count)
         for i in range(self.scope_count):
             self.add_scope(plan, i)
-
-    cdef void* reserve(self, size_t size) except NULL:
-        cdef void* memory = allocate_clear(&self.plan_memory, size)
-        if memory == NULL:
-            raise MemoryError
-        return memory
-
-    cdef Text keep_text(self, str text):
-        cdef bytes data = text.encode()
-        self.texts_of_plan.append(data)
-        return text_of(data)
 
     # ---- building
 
@@ -90,37 +77,29 @@ cdef class Walker:
                 raise NotImplementedError("a scope within itself")
             root.descend(described.recurse.steps).remembers = True
         scope.join_count = len(joins)
-        scope.joins = <Join*>self.reserve(sizeof(Join) * len(joins) + 1)
+        scope.joins = <Join*>self.keeper.reserve(sizeof(Join) * len(joins))
         for i, (slot, separator) in enumerate(joins):
             scope.joins[i].slot = slot
-            scope.joins[i].separator = self.keep_text(separator)
+            scope.joins[i].separator = self.keeper.keep_text(separator)
         return self.add_node(&scope.root, root)
 
     cdef int add_node(self, Node* node, trie) except -1:
         cdef int i
         node.remembers = trie.remembers
         node.take_count = len(trie.takes)
-        node.takes = <Take*>self.reserve(sizeof(Take) * len(trie.takes) + 1)
+        node.takes = <Take*>self.keeper.reserve(sizeof(Take) * len(trie.takes))
         for i, (slot, capture, found) in enumerate(trie.takes):
             self.set_take(&node.takes[i], slot, capture, found)
         node.entry_count = len(trie.entries)
-        node.entries = <Entry*>self.reserve(sizeof(Entry) * len(trie.entries) + 1)
+        node.entries = <Entry*>self.keeper.reserve(sizeof(Entry) * len(trie.entries))
         for i, (child, place) in enumerate(trie.entries):
             node.entries[i].scope = &self.scopes[<int>child]
             node.entries[i].slot = place
         node.child_count = len(trie.children)
-        node.children = <Node*>self.reserve(sizeof(Node) * len(trie.children) + 1)
+        node.children = <Node*>self.keeper.reserve(sizeof(Node) * len(trie.children))
         for i, (name, below) in enumerate(trie.children.items()):
-            self.set_name(name, &node.children[i].name, &node.children[i].uri)
+            self.keeper.keep_name(name, &node.children[i].name, &node.children[i].uri)
             self.add_node(&node.children[i], below)
-        return 0
-
-    cdef int set_name(self, str clark, Text* name, Text* uri) except -1:
-        before, brace, local = clark.rpartition("}")
-        name[0] = self.keep_text(local)
-        uri.at = NULL
-        if brace:
-            uri[0] = self.keep_text(before[1:])
         return 0
 
     cdef int set_take(self, Take* take, int slot, capture, found) except -1:
@@ -133,11 +112,11 @@ cdef class Walker:
         }[pick]
         if found is not None:
             take.leaf = TAKE_BY_ATTRIBUTE
-            take.wanted = self.keep_text(found.wanted)
-            return self.set_name(found.attribute, &take.attribute, &take.uri)
+            take.wanted = self.keeper.keep_text(found.wanted)
+            return self.keeper.keep_name(found.attribute, &take.attribute, &take.uri)
         if path.leaf is Leaf.ATTRIBUTE:
             take.leaf = TAKE_ATTRIBUTE
-            return self.set_name(path.attribute, &take.attribute, &take.uri)
+            return self.keeper.keep_name(path.attribute, &take.attribute, &take.uri)
         take.leaf = {Leaf.TEXT: TAKE_TEXT, Leaf.OWN_TEXT: TAKE_OWN_TEXT, Leaf.XML: TAKE_XML}[path.leaf]
         return 0
 
