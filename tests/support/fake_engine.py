@@ -195,6 +195,14 @@ class FakeSession(Session):
         )
         return result
 
+    def insert_mostly_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> set[Any]:
+        result: set[Any] = self.engine.run(
+            f"insert_new:{table}", lambda: self.inner.insert_mostly_new(table, columns, rows)
+        )
+        return result
+
     def existing(
         self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
     ) -> list[tuple[Any, ...]]:

@@ -26,6 +26,7 @@ from xml_extractor.engines.ddl import quote_identifier, split_name
 from xml_extractor.engines.encoding import written_columns
 from xml_extractor.engines.markers import split_at_markers
 from xml_extractor.engines.postgresql_arrays import array_text
+from xml_extractor.engines.postgresql_copy import copy_all
 from xml_extractor.engines.postgresql_errors import Aborted, NoAnswer
 from xml_extractor.engines.watchdog import WATCHDOG
 from xml_extractor.mapping.records import Key, SourceDocument
@@ -39,6 +40,12 @@ say why it gave up."""
 COPY_PIECES: Final = 256
 """Documents whose rows are joined into one message to the server: few calls, and no second copy of a whole
 batch in memory."""
+
+COPY_FROM_ROWS: Final = 16
+"""Fewer rows than this are inserted by one statement: one round trip to the server instead of four."""
+
+CALLS_WITHOUT_COPY: Final = 16
+"""After one that failed: it then costs a tenth of what inserting does, where all calls meet keys."""
 
 KEYS_AT_ONCE: Final = 10_000
 _INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
@@ -78,6 +85,7 @@ class PostgresqlSession(Session):
         )
         self._types: dict[tuple[str, str], str] = {}
         self._copies: dict[str, str] = {}
+        self._no_copies = 0  # calls of insert_mostly_new that are not to try COPY
         self._stopped = False
         connection.cursor_factory = psycopg.RawCursor
         # Statements here are few and large: preparing them gains nothing, and poolers need not support it.
@@ -349,6 +357,24 @@ class PostgresqlSession(Session):
         inserted = {row[0] for row in self._run(lambda: self._connection.execute(sql, parameters).fetchall())}
         return {row[0] for row in rows} - inserted
 
+    def insert_mostly_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> set[Any]:
+        """Try COPY first, which takes all rows or none: it costs client and server half of what
+        :meth:`insert_new` does, takes the keys' locks in the same order, and waits for them likewise.
+
+        Where it has met a key that is there, the next calls do without: another loader is probably at the
+        same documents, and rows that COPY has to take back leave dead ones behind.
+        """
+        if len(rows) < COPY_FROM_ROWS or self._no_copies:
+            self._no_copies = max(0, self._no_copies - 1)
+            return self.insert_new(table, columns, rows)
+        sql = _copy_sql(table, columns)
+        if self._run(lambda: copy_all(self._connection, sql, rows)):
+            return set()
+        self._no_copies = CALLS_WITHOUT_COPY
+        return self.insert_new(table, columns, rows)
+
     def existing(
         self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
@@ -386,8 +412,7 @@ class PostgresqlSession(Session):
         """Insert one table's rows by COPY: ``encoded`` holds COPY text per document."""
         sql = self._copies.get(table.name)
         if sql is None:
-            names = ", ".join(quote_identifier(table.columns[i].name) for i in written_columns(table))
-            sql = f"COPY {quote_table(table.name)} ({names}) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
+            sql = _copy_sql(table.name, [table.columns[i].name for i in written_columns(table)])
             self._copies[table.name] = sql
         pieces = [piece for piece in encoded if piece]
         if not pieces:
@@ -409,6 +434,11 @@ class PostgresqlSession(Session):
             "WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
         )
         return {name for (name,) in rows}
+
+
+def _copy_sql(table: str, columns: Sequence[str]) -> str:
+    names = ", ".join(map(quote_identifier, columns))
+    return f"COPY {quote_table(table)} ({names}) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
 
 
 def _content(value: Any) -> str | bytes | None:

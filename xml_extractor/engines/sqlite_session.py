@@ -289,6 +289,27 @@ class SqliteSession(Session):
             self._do(lambda: self._connection.executemany(sql, new), wait=False)
         return present
 
+    def insert_mostly_new(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> set[Any]:
+        """Insert without a look beforehand, up to the first row that is refused; the rest after a look."""
+        sql = self._insert_sql(table, columns)
+        untried = iter(rows)
+        with self._transaction():
+            try:
+                self._do(lambda: self._connection.executemany(sql, untried), wait=False)
+            except sqlite3.IntegrityError:
+                # The rows in front of the one that was refused are in; that one alone was undone.
+                refused = len(rows) - len(list(untried)) - 1
+                inserted = {row[0] for row in rows[:refused]}
+                rest = rows[refused:]
+                keys = [row[0] for row in rest]
+                present = {row[0] for row in self.existing(table, columns[:1], columns[0], keys)} - inserted
+                new = [row for row in rest if row[0] not in present]
+                self._do(lambda: self._connection.executemany(sql, new), wait=False)
+                return present
+        return set()
+
     def existing(
         self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
     ) -> list[tuple[Any, ...]]:

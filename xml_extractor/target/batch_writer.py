@@ -12,6 +12,7 @@ import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
 from time import perf_counter
 from typing import Any
 
@@ -27,7 +28,7 @@ from xml_extractor.target.bisection import bisect
 from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
 from xml_extractor.target.claims import Claims, count_committed, keeps_rows
 from xml_extractor.target.failures import Connection, is_bug, retried, target_error
-from xml_extractor.target.ranges import FinishedRange, RangeBook, ledger_mark
+from xml_extractor.target.ranges import FinishedRange, RangeBook, ledger_mark, mark_tail, tailed_mark
 from xml_extractor.target.replacement import OldRows
 from xml_extractor.target.timestamps import timestamp, utc_now
 
@@ -66,16 +67,10 @@ class DatabaseBatchWriter(BatchWriter):
         no_rows = (0,) * len(self._plan.tables)
         result = BatchResult(rows=no_rows, document_rows=no_rows)
         self._unanswered.clear()
-        to_write = []
-        for record in records:
-            if record.look is None or record.look is Look.RESTORED:
-                to_write.append(record)
-            else:
-                assert record.previous is not None, "only known documents are looked at"
-                digest = self._digests.digest(record.key)
-                mark = ledger_mark(digest, record.previous.state, record.previous.batch)
-                result.count_look(record, mark)
-        ordered = sorted(to_write, key=ledger.sort_key)
+        to_write = [record for record in records if record.look is None or record.look is Look.RESTORED]
+        if len(to_write) < len(records):
+            self._count_looks(records, result)
+        ordered = ledger.in_key_order(to_write)
         try:
             refused = bisect(ordered, lambda part: self._commit_part(part, result))
             if refused:
@@ -93,6 +88,15 @@ class DatabaseBatchWriter(BatchWriter):
         written = sum(result.table_seconds.values()) + result.commit_seconds + result.retry_seconds
         result.claim_seconds = max(0.0, result.seconds - written)
         return result
+
+    def _count_looks(self, records: Sequence[DocumentRecord], result: BatchResult) -> None:
+        """Count the known documents whose ledger row and rows stay as they are."""
+        for record in records:
+            if record.look is not None and record.look is not Look.RESTORED:
+                assert record.previous is not None, "only known documents are looked at"
+                digest = self._digests.digest(record.key)
+                mark = ledger_mark(digest, record.previous.state, record.previous.batch)
+                result.count_look(record, mark)
 
     def connect(self) -> None:
         """Connect now, in one attempt; see :class:`BatchWriter`."""
@@ -214,23 +218,10 @@ class DatabaseBatchWriter(BatchWriter):
         """
         now = timestamp(utc_now())
         claims = Claims()
-        lost: list[DocumentRecord] = []
         new = [record for record in records if record.previous is None]
-        known = [record for record in records if record.previous is not None]
-        if new:
-            digests = [self._digests.digest(record.key) for record in new]
-            rows = [
-                (digest, *self._ledger_values(record, batch, now))
-                for record, digest in zip(new, digests, strict=True)
-            ]
-            refused = {bytes(digest) for digest in session.insert_new(LEDGER, LEDGER_COLUMNS, rows)}
-            for record, digest in zip(new, digests, strict=True):
-                if digest in refused:
-                    lost.append(record)
-                else:
-                    claims.ours.append(record)
-                    claims.marks[record.key] = ledger_mark(digest, record.state, batch)
-        if known:
+        lost = self._enter(session, batch, new, now, claims) if new else []
+        if len(new) < len(records):
+            known = [record for record in records if record.previous is not None]
             lost += self._take_over(session, batch, known, now, claims)
             if self._book is not None:
                 # What other runs have written down of these documents no longer holds.
@@ -238,6 +229,33 @@ class DatabaseBatchWriter(BatchWriter):
         if lost:
             self._settle(session, lost, claims)
         return claims
+
+    def _enter(
+        self,
+        session: Session,
+        batch: int,
+        records: Sequence[DocumentRecord],
+        now: str,
+        claims: Claims,
+    ) -> list[DocumentRecord]:
+        """Enter documents that have no ledger row yet; return those that have got one meanwhile."""
+        digests = list(map(self._digests.digest, [record.key for record in records]))
+        rows = [
+            (digest, *self._ledger_values(record, batch, now))
+            for record, digest in zip(records, digests, strict=True)
+        ]
+        refused = {bytes(digest) for digest in session.insert_mostly_new(LEDGER, LEDGER_COLUMNS, rows)}
+        lost: list[DocumentRecord] = []
+        ours, marks = claims.ours, claims.marks
+        loaded = mark_tail(State.LOADED, batch)
+        for record, digest in zip(records, digests, strict=True):
+            if digest in refused:
+                lost.append(record)
+                continue
+            ours.append(record)
+            tail = loaded if record.state is State.LOADED else mark_tail(record.state, batch)
+            marks[record.key] = tailed_mark(digest, tail)
+        return lost
 
     def _take_over(
         self,
@@ -334,11 +352,13 @@ class DatabaseBatchWriter(BatchWriter):
         loaded = [record for record in claims.ours if record.state is State.LOADED]
         expected: dict[int, int] = {}
         filled: list[tuple[Table, list[Any]]] = []
-        for index, table in enumerate(self._plan.tables):
-            encoded = [record.rows[index] for record in loaded if record.row_counts[index]]
-            if encoded:
-                filled.append((table, encoded))
-                expected[index] = sum(record.row_counts[index] for record in loaded)
+        # Turned over: per table what it gets of each document, and how many rows that is.
+        encoded = zip(*[record.rows for record in loaded], strict=True)
+        counted = zip(*[record.row_counts for record in loaded], strict=True)
+        for index, (pieces, counts) in enumerate(zip(encoded, counted, strict=True)):
+            if number := sum(counts):
+                filled.append((self._plan.tables[index], list(compress(pieces, counts))))
+                expected[index] = number
         inserted = session.write_tables(filled)
         for (index, count), (table, _), (taken, seconds) in zip(
             expected.items(), filled, inserted, strict=True

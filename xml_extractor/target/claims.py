@@ -50,7 +50,16 @@ def count_committed(claims: Claims, result: BatchResult) -> None:
         else:
             result.skipped += 1
         result.settled.append((record.key, state, marks[record.key], False))
+    settled = result.settled
     for record in claims.settled:
+        key, state = record.key, record.state
+        if state is State.LOADED and record.previous is None:  # nearly all: no look either, nothing replaced
+            settled.append((key, state, marks[key], False))
+            result.loaded += 1
+            result.truncated_values += record.truncated_values
+            if record.unknown_elements:
+                result.unknown_elements.update(record.unknown_elements)
+            continue
         if record.look is not None:
             result.count_look(record, marks[record.key])
             continue

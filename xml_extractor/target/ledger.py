@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from xml_extractor.engines.base import Session
@@ -33,8 +34,7 @@ class DocumentDigests:
     def digest(self, key: Key) -> bytes:
         """Return the 16 bytes by which the ledger knows the document with this key."""
         hasher = self._prefix.copy()
-        kind = b"i" if isinstance(key, int) else b"s"
-        hasher.update(kind + str(key).encode("utf-8", "surrogatepass"))
+        hasher.update(b"i%d" % key if isinstance(key, int) else b"s" + key.encode("utf-8", "surrogatepass"))
         return hasher.digest()
 
     def key(self, digest: bytes, text: str) -> Key | None:
@@ -61,7 +61,7 @@ def key_text(key: Key) -> str:
     Characters that no database takes as text (NUL, lone surrogates) are escaped; the digest, not this
     text, tells keys apart.
     """
-    return storable(str(key))
+    return str(key) if isinstance(key, int) else storable(key)
 
 
 def storable(text: str) -> str:
@@ -83,9 +83,15 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda match: match[1] or chr(int(match[2] or match[3], 16)), text)
 
 
-def sort_key(record: DocumentRecord) -> tuple[bool, Any]:
-    """Order records by key: all loaders then claim documents in one order, and cannot deadlock."""
-    return isinstance(record.key, str), record.key
+def in_key_order(records: Iterable[DocumentRecord]) -> list[DocumentRecord]:
+    """Sort records by key: all loaders then claim documents in one order, and cannot deadlock."""
+    try:
+        return sorted(records, key=_KEY_OF)
+    except TypeError:  # a source with integers and texts for keys, which SQLite can hold
+        return sorted(records, key=lambda record: (isinstance(record.key, str), record.key))
+
+
+_KEY_OF: Final = attrgetter("key")
 
 
 # ------------------------------------------------------------------------------------- row counts
@@ -93,7 +99,14 @@ def sort_key(record: DocumentRecord) -> tuple[bool, Any]:
 
 def counts_text(counts: Sequence[int]) -> str:
     """Return rows per table as the ledger keeps them: ``1,2,0``."""
-    return ",".join(map(str, counts))
+    try:
+        return ",".join([_NUMBERS[count] for count in counts])
+    except IndexError:
+        return ",".join(map(str, counts))
+
+
+_NUMBERS: Final = tuple(map(str, range(1000)))
+"""Most documents have fewer rows than that: looking their number up takes a third of writing it out."""
 
 
 def counts_from_text(text: str) -> tuple[int, ...]:

@@ -42,7 +42,17 @@ def ledger_mark(digest: bytes, state: State, batch: int) -> int:
     The batch number is new whenever a row is written, so that a row that was changed, taken away or put
     back is told by the sum over its range.
     """
-    return xxhash.xxh3_128_intdigest(digest + batch.to_bytes(8, "big") + _STATE_BYTES[state])
+    return tailed_mark(digest, mark_tail(state, batch))
+
+
+def mark_tail(state: State, batch: int) -> bytes:
+    """Return what the marks of one batch's documents in one state have in common."""
+    return batch.to_bytes(8, "big") + _STATE_BYTES[state]
+
+
+def tailed_mark(digest: bytes, tail: bytes) -> int:
+    """Return :func:`ledger_mark` of a row whose :func:`mark_tail` is known."""
+    return xxhash.xxh3_128_intdigest(digest + tail)
 
 
 @dataclass(slots=True)

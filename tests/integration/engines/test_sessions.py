@@ -122,6 +122,82 @@ def test_insert_new_reports_what_is_there(session: Session, create: Create) -> N
     assert session.existing("ledger", COLUMNS, "digest", []) == []
 
 
+def test_insert_mostly_new_does_as_insert_new_whatever_is_there(session: Session, create: Create) -> None:
+    """All new; the first there, one in the middle, the last; all there; and new again after each."""
+    create(LEDGER)
+    known: set[bytes] = set()
+    start = 0
+    for there in (set(), {0}, {20}, {39}, {3, 4, 30}, set(range(40)), set()):
+        session.begin()
+        session.insert_new("ledger", COLUMNS, [row(start + n, "before") for n in sorted(there)])
+        session.commit()
+        session.begin()
+        found = session.insert_mostly_new("ledger", COLUMNS, [row(start + n) for n in range(40)])
+        session.commit()
+        assert found == {digest(start + n) for n in there}
+        known |= found
+        start += 40
+    expected = [("before", len(known)), ("loaded", start - len(known))]
+    assert session.query("SELECT state, count(*) FROM ledger GROUP BY state ORDER BY 1") == expected
+    session.begin()
+    assert session.insert_mostly_new("ledger", COLUMNS, []) == set()
+    session.commit()
+
+
+def test_insert_mostly_new_is_part_of_its_transaction(session: Session, create: Create) -> None:
+    """What came before it stays, whatever it meets; and all goes when the transaction is rolled back."""
+    create(LEDGER)
+    session.insert_new("ledger", COLUMNS, [row(25, "before")])
+    for end in (session.rollback, session.commit):
+        session.begin()
+        session.execute("UPDATE ledger SET state = 'touched'")
+        rows = [row(n) for n in range(40)]
+        assert session.insert_mostly_new("ledger", COLUMNS, rows) == {digest(25)}
+        end()
+    assert session.query("SELECT state, count(*) FROM ledger GROUP BY state ORDER BY 1") == [
+        ("loaded", 39), ("touched", 1),
+    ]  # fmt: skip
+
+
+def test_insert_mostly_new_keeps_what_columns_hold(session: Session, create: Create) -> None:
+    create(LEDGER)
+    states = ["", "a\tb", "\\", "\\N", "line\nline", "\r", "'\"{},"]
+    rows = [
+        (
+            digest(n),
+            states[n % len(states)],
+            (-1) ** n * n,
+            "2024-01-02 03:04:05",
+            digest(n) if n % 3 else None,
+        )
+        for n in range(40)
+    ]
+    session.begin()
+    assert session.insert_mostly_new("ledger", COLUMNS, rows) == set()
+    session.commit()
+    columns = ("digest", "state", "batch", "hash")
+    found = session.existing("ledger", columns, "digest", [line[0] for line in rows])
+    assert sorted(found) == sorted((line[0], line[1], line[2], line[4]) for line in rows)
+
+
+def test_insert_mostly_new_refuses_what_insert_new_refuses(engine: Engine, session: Session) -> None:
+    """A value that another index or column does not take is never taken for a key that is there."""
+    session.execute("CREATE TABLE t (a integer PRIMARY KEY, b integer NOT NULL UNIQUE)")
+    session.insert_new("t", ("a", "b"), [(100, 1)])
+    others = [(n, n + 100) for n in range(40)]
+    for rows, code in (
+        ([*others, (41, 1)], "unique_violation"),
+        ([*others, (100, 7), (41, 1)], "unique_violation"),
+        ([*others, (41, None)], "not_null_violation"),
+    ):
+        session.begin()
+        with pytest.raises(Exception) as caught:
+            session.insert_mostly_new("t", ("a", "b"), rows)
+        session.rollback()
+        assert engine.classify(caught.value).code == code
+    assert session.query("SELECT a, b FROM t") == [(100, 1)]
+
+
 def test_insert_new_takes_only_the_key_for_a_conflict(engine: Engine, session: Session) -> None:
     session.execute("CREATE TABLE t (a integer PRIMARY KEY, b integer UNIQUE)")
     session.insert_new("t", ("a", "b"), [(1, 1)])
@@ -130,7 +206,10 @@ def test_insert_new_takes_only_the_key_for_a_conflict(engine: Engine, session: S
     assert engine.classify(caught.value).code == "unique_violation"
 
 
-def test_two_sessions_insert_the_same_keys(engine: Engine, connect: Connect, create: Create) -> None:
+@pytest.mark.parametrize("method", ["insert_new", "insert_mostly_new"])
+def test_two_sessions_insert_the_same_keys(
+    engine: Engine, connect: Connect, create: Create, method: str
+) -> None:
     """The second waits for the first, and then has what the first left: none of its keys, or all."""
     create(LEDGER)
     first, second = connect(), connect()
@@ -142,8 +221,8 @@ def test_two_sessions_insert_the_same_keys(engine: Engine, connect: Connect, cre
             for attempt in range(3):
                 second.begin()
                 try:
-                    rows = [row(base + n, "second") for n in range(10)]
-                    found.append(second.insert_new("ledger", COLUMNS, rows))
+                    rows = [row(base + n, "second") for n in range(40)]
+                    found.append(getattr(second, method)("ledger", COLUMNS, rows))
                     second.commit()
                     return
                 except Exception as error:
@@ -162,7 +241,7 @@ def test_two_sessions_insert_the_same_keys(engine: Engine, connect: Connect, cre
         thread.join(15)
         assert found == [{digest(base + n) for n in range(5)} if outcome == "commit" else set()]
     assert first.query("SELECT state, count(*) FROM ledger GROUP BY state ORDER BY 1") == [
-        ("first", 5), ("second", 15),
+        ("first", 5), ("second", 75),
     ]  # fmt: skip
 
 
