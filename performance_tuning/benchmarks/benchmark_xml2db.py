@@ -38,7 +38,7 @@ AT_LEAST: Final = 5.0
 """Our documents/s ÷ those of xml2db."""
 COPIES: Final = 3000
 README_DOCUMENTS: Final = 60
-"""One file at a time takes about 50 ms each."""
+"""One file at a time takes 50 to 100 ms each."""
 ORDERS_VARIABLE: Final = "XML_EXTRACTOR_ORDERS"
 SCHEMA: Final = "orders.xsd"
 KEY_COLUMNS: Final = frozenset({"order_key", "shiporder_no", "item_no", "feature_no"})
@@ -180,8 +180,8 @@ def orders_folder(named: Path | None) -> Path:
     if folder is None or not (folder / SCHEMA).is_file() or not list((folder / "xml").glob("*.xml")):
         raise support.BenchmarkError(
             f"{'no folder' if folder is None else folder} holds xml2db's sample of orders ({SCHEMA}, "
-            "xml/*.xml): git clone https://github.com/cre-dev/xml2db, then name xml2db/tests/sample_models/orders on the "
-            f"command line or by {ORDERS_VARIABLE}"
+            "xml/*.xml): git clone https://github.com/cre-dev/xml2db, then name its "
+            f"tests/sample_models/orders on the command line or by {ORDERS_VARIABLE}"
         )
     return folder
 

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
@@ -48,12 +48,15 @@ from performance_tuning.measuring.servers import (  # noqa: E402
 from performance_tuning.measuring.sources import SEED  # noqa: E402
 from performance_tuning.measuring.started_server import POSTGRESQL_VARIABLE, postgresql_url  # noqa: E402
 from xml_extractor.errors import ExitCode  # noqa: E402
+from xml_extractor.resources import shipped_config  # noqa: E402
 
 DISCOGS_VARIABLE: Final = "XML_EXTRACTOR_DISCOGS"
 DISCOGS_DEFAULT: Final = Path("..") / "shared" / "data" / "discogs_releases_1000.xml.gz"
 DISCOGS_DEFAULTS: Final = f"[{DISCOGS_VARIABLE}; default {DISCOGS_DEFAULT.as_posix()}, beside the checkout]"
 MSSQL_VARIABLE: Final = "XML_EXTRACTOR_TEST_MSSQL_URL"
 SUMMARY: Final = "summary.json"
+DISCOGS: Final = "Discogs releases"
+"""The kind of documents, in the names of figures."""
 
 
 class BenchmarkError(MeasuringError):
@@ -294,6 +297,28 @@ def stage_dump(url: str, contract: Path, dump: Path, folder: Path) -> None:
         ["stage", *("--contract", str(contract)), *no_config(folder), str(dump)],
         {"XML_EXTRACTOR_SOURCE": url},
     )
+
+
+def both_kinds(
+    arguments: argparse.Namespace, folder: Path
+) -> Iterator[tuple[str, Path, Callable[[str], None]]]:
+    """Yield (name, contract, what fills a source with the documents) of the kinds that were asked for.
+
+    Args:
+        arguments: with ``documents`` (how many of each), ``only`` and ``discogs`` (the sample's file).
+    """
+    documents: int = arguments.documents
+    if arguments.only != "applications":
+        contract = shipped_config("discogs_releases.yaml")
+        dump = folder / "releases.xml"
+        write_dump(numbered_records(discogs_documents(discogs_file(arguments.discogs)), documents), dump)
+        yield DISCOGS, contract, lambda url: stage_dump(url, contract, dump, folder)
+    if arguments.only != "discogs":
+        yield (
+            "loan applications",
+            shipped_config("loan_application.yaml"),
+            lambda url: stage_applications(url, documents, folder),
+        )
 
 
 def load_arguments(
