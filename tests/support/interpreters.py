@@ -9,7 +9,7 @@ from typing import Any
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.encoding import CopyEncoder, LayoutEncoder, TupleEncoder
+from xml_extractor.engines.encoding import CopyEncoder, LayoutEncoder, ParameterEncoder
 from xml_extractor.engines.mssql.bulkcopy import BulkEncoder
 from xml_extractor.engines.mssql.encoders import JsonEncoder, TextTupleEncoder
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
@@ -64,7 +64,7 @@ class BothMappers:
 def _encoders(plan: Plan) -> list[LayoutEncoder]:
     names = [table.name for table in plan.tables]
     return [
-        CopyEncoder.of(plan), TupleEncoder.of(plan), JsonEncoder.of(plan), TextTupleEncoder.of(plan),
+        CopyEncoder.of(plan), ParameterEncoder.of(plan), JsonEncoder.of(plan), TextTupleEncoder.of(plan),
         BulkEncoder.of(plan, names[::2]),
     ]  # fmt: skip
 

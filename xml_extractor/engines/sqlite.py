@@ -49,7 +49,7 @@ from xml_extractor.engines.ddl import (
     quote_identifier,
     split_name,
 )
-from xml_extractor.engines.encoding import LONG_TEXT, TupleEncoder
+from xml_extractor.engines.encoding import LONG_TEXT, ParameterEncoder
 from xml_extractor.engines.sqlite_session import SqliteSession
 
 COLUMN_TYPES: Final = {
@@ -251,7 +251,7 @@ class SqliteEngine(Engine):
 
     def encoder(self, plan: Plan) -> RowEncoder:
         """Return the encoder for ``write_rows``."""
-        return TupleEncoder.of(plan)
+        return ParameterEncoder.of(plan)
 
 
 # ------------------------------------------------------------------------------------- DDL

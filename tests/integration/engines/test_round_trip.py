@@ -160,6 +160,24 @@ def test_several_documents_and_tables(engine: Engine, session: Session, create: 
     assert session.query("SELECT count(*), count(DISTINCT n) FROM app_contact") == [(44850, 299)]
 
 
+@pytest.mark.parametrize("columns", [1, 3, 400])
+@pytest.mark.parametrize("rows", [1, 99, 100, 101, 250])
+def test_any_number_of_rows(
+    engine: Engine, session: Session, create: Create, columns: int, rows: int
+) -> None:
+    """More and fewer than one statement takes, of tables from narrow to wide."""
+    further = [column(f"c{i}", "int") for i in range(1, columns)]
+    written = plan(table("t", column("id", "int", nullable=False), *further))
+    create(written)
+    given = [(row, *range(row, row + columns - 1)) for row in range(rows)]
+    encode = engine.encoder(written)
+    pieces = [encode((given[first : first + 7],))[0][0] for first in range(0, rows, 7)]
+    session.begin()
+    assert session.write_rows(written.tables[0], pieces) == rows
+    session.commit()
+    assert session.query("SELECT * FROM t ORDER BY id") == given
+
+
 def test_no_rows_are_no_rows(engine: Engine, session: Session, create: Create) -> None:
     written = plan(table("t", column("id", "int", nullable=False)))
     create(written)

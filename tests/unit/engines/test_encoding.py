@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.plans import column, plan, table
-from xml_extractor.engines.encoding import CopyEncoder, TupleEncoder, copy_text, decimal_text
+from xml_extractor.engines.encoding import CopyEncoder, ParameterEncoder, copy_text, decimal_text
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,17 @@ ROWS = plan(
 )
 
 
-def test_tuples() -> None:
+def test_parameters() -> None:
     rows = ([(1, Decimal("0.50"), True, "x"), (2, None, None, None)], [(None, "t")], [])
-    encoded, size = TupleEncoder.of(ROWS)(rows)  # type: ignore[arg-type]
+    encoded, size = ParameterEncoder.of(ROWS)(rows)  # type: ignore[arg-type]
     assert [list(table_rows) for table_rows in encoded] == [
-        [(1, "0.50", 1, "x"), (2, None, None, None)],
-        [("t",)],
+        [1, "0.50", 1, "x", 2, None, None, None],
+        ["t"],
         [],
     ]
-    assert type(encoded[0][0][2]) is int
+    assert type(encoded[0][2]) is int
     longer = ([(1, None, None, "x" * 1_000_000)], [], [])
-    assert TupleEncoder.of(ROWS)(longer)[1] > 1_000_000 > size > 0  # type: ignore[arg-type]
+    assert ParameterEncoder.of(ROWS)(longer)[1] > 1_000_000 > size > 0  # type: ignore[arg-type]
 
 
 def test_copy() -> None:

@@ -40,8 +40,8 @@ from xml_extractor.engines.encoding import (
     TableLayout,
     pick_of,
     picked,
-    tuple_bytes,
-    tuple_layout,
+    value_layout,
+    values_bytes,
     written_columns,
 )
 from xml_extractor.engines.mssql.core_wire import CoreWire
@@ -305,7 +305,7 @@ class _CopiedTable:
         if not rows:
             return (), 0
         out = picked(rows, self.pick)
-        return self.texts.unstorable_in(out) or out, tuple_bytes(self.layout, out)
+        return self.texts.unstorable_in(out) or out, values_bytes(self.layout, out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +323,7 @@ class BulkEncoder(LayoutEncoder):
                 JsonTable.of(table)
                 if table.name in by_json
                 else _CopiedTable(
-                    tuple_layout(table, Layout.CANONICAL, checks_text=True), pick_of(table), Texts.of(table)
+                    value_layout(table, Layout.CANONICAL, checks_text=True), pick_of(table), Texts.of(table)
                 )
                 for table in plan.tables
             )

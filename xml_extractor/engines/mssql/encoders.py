@@ -25,8 +25,8 @@ from xml_extractor.engines.encoding import (
     decimal_text,
     pick_of,
     picked,
-    tuple_bytes,
-    tuple_layout,
+    value_layout,
+    values_bytes,
     written_columns,
 )
 from xml_extractor.engines.mssql.errors import UnstorableText
@@ -264,7 +264,7 @@ class TextTupleEncoder(LayoutEncoder):
             moments = _moments(table)
             tables.append(
                 _TupleTable(
-                    tuple_layout(table, Layout.PARAMETERS, checks_text=True),
+                    value_layout(table, Layout.PARAMETERS, checks_text=True),
                     pick=pick_of(table),
                     texts=Texts.of(table),
                     moments=moments,
@@ -289,4 +289,4 @@ class TextTupleEncoder(LayoutEncoder):
             return unstorable, 0
         if table.conversions:
             out = _converted(out, table.conversions)
-        return out, tuple_bytes(table.layout, out)
+        return out, values_bytes(table.layout, out)

@@ -6,6 +6,7 @@ cdef enum Layout_:
     ALL_VALUES  # tuples of all columns, for whoever asked for rows
     CANONICAL_TUPLES
     PARAMETER_TUPLES
+    FLAT_PARAMETERS
     COPY_LINES
     JSON_ROWS
 
@@ -72,7 +73,7 @@ cdef class Sink:
         written = range(width) if layout is None else layout.written
         self.layout = ALL_VALUES if layout is None else {
             Layout.CANONICAL: CANONICAL_TUPLES, Layout.PARAMETERS: PARAMETER_TUPLES,
-            Layout.COPY_TEXT: COPY_LINES, Layout.JSON_ARRAYS: JSON_ROWS,
+            Layout.FLAT_PARAMETERS: FLAT_PARAMETERS, Layout.COPY_TEXT: COPY_LINES, Layout.JSON_ARRAYS: JSON_ROWS,
         }[layout.layout]
         self.width = width
         self.written_count = len(written)
@@ -116,7 +117,9 @@ cdef class Sink:
         self.size = mark.size
         self.count = mark.count
         self.long_size = mark.long_size
-        if self.layout <= PARAMETER_TUPLES:
+        if self.layout == FLAT_PARAMETERS:
+            del self.rows[mark.count * self.written_count:]
+        elif self.layout <= PARAMETER_TUPLES:
             del self.rows[mark.count:]
         return 0
 
@@ -124,12 +127,16 @@ cdef class Sink:
 
     cdef int put(self, Cell* cells, bint remember) except -1:
         """Take a row; ``remember``: have its cells keep the Python values that are made of them."""
+        cdef int i
         if self.layout == COPY_LINES:
             self.put_line(cells)
         elif self.layout == JSON_ROWS:
             self.put_array(cells)
         elif self.layout == ALL_VALUES:
             self.rows.append(row_of(self.width, cells, remember))
+        elif self.layout == FLAT_PARAMETERS:
+            for i in range(self.written_count):
+                self.rows.append(self.value_at(cells, i, remember))
         else:
             self.rows.append(self.tuple_of(cells, remember))
         self.count += 1
@@ -148,28 +155,32 @@ cdef class Sink:
 
     cdef tuple tuple_of(self, Cell* cells, bint remember):
         cdef int i
-        cdef Cell* cell
         cdef tuple row = PyTuple_New(self.written_count)
         for i in range(self.written_count):
-            cell = &cells[self.written[i]]
-            if self.checks_text:
-                self.check_text(cell)
-            if self.layout == PARAMETER_TUPLES and cell.kind == BIT_KIND:
-                value = 1 if cell.number else 0
-            elif self.layout == PARAMETER_TUPLES and cell.kind == DECIMAL_KIND:
-                value = decimal_digits(cell.number, cell.scale)
-            else:
-                value = value_of(cell)
-                if self.layout == PARAMETER_TUPLES and cell.kind == OBJECT_KIND and type(value) is Decimal:
-                    value = decimal_text(value)
-                elif remember and (cell.kind == TEXT_KIND or cell.kind == INTEGER_KIND):
-                    cell.object = <PyObject*>value
-                if self.is_long[i] and value is not None:
-                    self.long_size += len(value)
+            value = self.value_at(cells, i, remember)
             Py_INCREF(value)
             PyTuple_SET_ITEM(row, i, value)
         PyObject_GC_UnTrack(row)  # as in row_of()
         return row
+
+    cdef object value_at(self, Cell* cells, int i, bint remember):
+        """The Python value of a written column."""
+        cdef Cell* cell = &cells[self.written[i]]
+        if self.checks_text:
+            self.check_text(cell)
+        if self.layout != CANONICAL_TUPLES:
+            if cell.kind == BIT_KIND:
+                return 1 if cell.number else 0
+            if cell.kind == DECIMAL_KIND:
+                return decimal_digits(cell.number, cell.scale)
+        value = value_of(cell)
+        if cell.kind == OBJECT_KIND and self.layout != CANONICAL_TUPLES and type(value) is Decimal:
+            return decimal_text(value)
+        if remember and (cell.kind == TEXT_KIND or cell.kind == INTEGER_KIND):
+            cell.object = <PyObject*>value
+        if self.is_long[i] and value is not None:
+            self.long_size += len(value)
+        return value
 
     cdef int check_text(self, Cell* cell) except -1:
         """Leave the document to Python where a text must not be stored: its encoder knows what to say."""
