@@ -180,8 +180,10 @@ class FakeSession(Session):
     ) -> list[Key | None]:
         return self.inner.key_page(source, after, start, end, limit)
 
-    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
-        return self.inner.documents(source, keys)
+    def documents(
+        self, source: SourcePlan, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
+        return self.inner.documents(source, keys, most_bytes)
 
     def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
         return self.inner.count_keys(source, start, end)

@@ -243,8 +243,18 @@ class Session(ABC):
         ``where``; None where there is none.  NULLs are passed over."""
 
     @abstractmethod
-    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
-        """Return the documents with these keys, in key order; keys that have gone are left out."""
+    def documents(
+        self, source: SourcePlan, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
+        """Return the documents with these keys, in key order; keys that have gone are left out.
+
+        Text comes as UTF-8 (``is_text``) from engines whose driver has it as that, else as ``str``.
+
+        Args:
+            most_bytes: return no more documents once those found come to so many bytes, so that memory holds
+                about that and one document, however large they are; None = return all.  Where any of the
+                documents is there, at least one is returned.
+        """
 
     # ---- target side
 
