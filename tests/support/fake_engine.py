@@ -102,8 +102,8 @@ class FakeEngine(Engine):
     def quote(self, name: str) -> str:
         return self.inner.quote(name)
 
-    def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
-        return self.inner.create_statements(tables)
+    def create_statements(self, tables: Sequence[TableSpec], *, keys: bool = True) -> list[str]:
+        return self.inner.create_statements(tables, keys=keys)
 
     def add_column_statement(self, table: TableSpec, column: str) -> str:
         return self.inner.add_column_statement(table, column)
