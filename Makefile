@@ -74,6 +74,8 @@ bench: $(VENV)/installed-dev
 	for program in performance_tuning/benchmarks/*.py; do \
 		case $$program in */_*) continue;; esac; \
 		case $$program in *insert_paths*) [ -n "$$XML_EXTRACTOR_TEST_MSSQL_URL" ] || continue;; esac; \
+		case $$program in *discogskit*|*xml2db*) [ -n "$$XML_EXTRACTOR_PEERS" ] || continue;; esac; \
+		case $$program in *xml2db*) [ -n "$$XML_EXTRACTOR_ORDERS" ] || continue;; esac; \
 		$(BIN)/python $$program || exit $$?; \
 	done
 
