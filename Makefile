@@ -3,6 +3,7 @@
 # make test-sqlserver   those tests alone that need a SQL Server (docs/sql-server.md says where from)
 # make faults  break the program 500 times and more, and prove that nothing is lost or twice (half an hour)
 # make bench  print the figures of docs/benchmarks.md
+# make native-check  the native interpreter under memory checkers, a million documents for leaks (half an hour, Linux)
 # make fuzz   hostile documents, contracts and expressions: FUZZ_SECONDS=600 for each of three fuzzers (Linux)
 #
 # Needs Python 3.11+ with venv and pip, and nothing else: everything goes into .venv.
@@ -20,7 +21,7 @@ endif
 NATIVE_SOURCES := $(wildcard xml_extractor/mapping/*.pyx xml_extractor/mapping/native/*.pxi)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test browser test-sqlserver faults lint format docs-check fuzz bench clean
+.PHONY: run test browser test-sqlserver faults lint format docs-check fuzz native-check bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -65,10 +66,16 @@ fuzz: $(VENV)/installed-dev
 	@$(PIP) -r requirements-fuzz.txt || true
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
 
+native-check: $(VENV)/installed-dev
+	@$(PIP) --upgrade 'Cython>=3.1' setuptools
+	$(BIN)/python -m tests.native $(ARGS)
+
 bench: $(VENV)/installed-dev
 	for program in performance_tuning/benchmarks/*.py; do \
 		case $$program in */_*) continue;; esac; \
 		case $$program in *insert_paths*) [ -n "$$XML_EXTRACTOR_TEST_MSSQL_URL" ] || continue;; esac; \
+		case $$program in *discogskit*|*xml2db*) [ -n "$$XML_EXTRACTOR_PEERS" ] || continue;; esac; \
+		case $$program in *xml2db*) [ -n "$$XML_EXTRACTOR_ORDERS" ] || continue;; esac; \
 		$(BIN)/python $$program || exit $$?; \
 	done
 

@@ -5,9 +5,17 @@ Nothing that goes wrong here fails an installation: the Python interpreter serve
 
 from __future__ import annotations
 
+import os
 import sys
 
 from setuptools import Extension, setup
+
+
+def _flags() -> list[str]:
+    """Flags for the compiler; none where CFLAGS says what is wanted."""
+    if "CFLAGS" in os.environ:
+        return []
+    return ["/O2"] if sys.platform == "win32" else ["-O2", "-g0"]
 
 
 def native_interpreter() -> list[Extension]:
@@ -21,7 +29,7 @@ def native_interpreter() -> list[Extension]:
             "xml_extractor.mapping._native",
             ["xml_extractor/mapping/_native.pyx"],
             include_dirs=lxml.get_include(),
-            extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O2", "-g0"],
+            extra_compile_args=_flags(),
         )
         translated: list[Extension] = cythonize([native])
         for extension in translated:

@@ -64,6 +64,11 @@ NAMES: Final = frozenset(
         "after_acknowledge",  # committed and counted
         "rollback_before_commit",  # in the transaction of a batch that is rolled back
         "rollback_after_commit",
+        "tables_created",  # in the transaction, after the tables
+        "before_keys",  # before the first key that is owed is built
+        "between_keys",  # after each thing that was built
+        "keys_quarantine",  # in the transaction, before documents that are in the way of a key are set aside
+        "after_keys",  # built, and not yet counted
         "range_write",  # before a finished range is written down
         "retry",  # before each wait between two attempts
     }

@@ -53,6 +53,13 @@ class OnChange(StrEnum):
     REPLACE = "replace"
 
 
+class KeysWhen(StrEnum):
+    """What ``--keys`` offers."""
+
+    DURING = "during"
+    AFTER = "after"
+
+
 class InsertPath(StrEnum):
     """What ``--insert-path`` offers."""
 
@@ -206,6 +213,11 @@ class LoadOptions(BaseModel):
     create_tables: bool | None = Field(
         default=None,
         description="create the contract's tables where absent (default: for the embedded database only)",
+    )
+    keys: KeysWhen = Field(
+        default=KeysWhen.DURING,
+        description="when tables that this load creates get their primary and foreign keys: during the load, "
+        "or after it, which is faster for a large first load (not SQLite)",
     )
     dry_run: bool = Field(
         default=False, description="parse and map everything, check the target, write nothing"

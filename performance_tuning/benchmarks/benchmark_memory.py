@@ -66,7 +66,8 @@ def benchmark(arguments: argparse.Namespace) -> int:
 class Peak:
     """The most memory that a process and its children took, sampled in a thread of its own."""
 
-    def __init__(self, process_id: int) -> None:
+    def __init__(self, process_id: int, sample_seconds: float = SAMPLE_SECONDS) -> None:
+        self._sample_seconds = sample_seconds
         self._process = psutil.Process(process_id)
         self._finished = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -91,7 +92,7 @@ class Peak:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._finished.wait(SAMPLE_SECONDS):
+        while not self._finished.wait(self._sample_seconds):
             sizes = tree_sizes(self._process)
             self.samples += 1
             self.bytes = max(self.bytes, sum(sizes))
@@ -129,28 +130,45 @@ def measure(documents: int, executor: str, folder: Path) -> Peak:
             batch_size=1000,
             folder=folder,
         )
-        command = [sys.executable, "production_processor.py", *arguments[1:]]
         variables = {"XML_EXTRACTOR_SOURCE": source, "XML_EXTRACTOR_TARGET": target}
-        with (folder / "output.txt").open("w+", encoding="utf-8", errors="replace") as output:
-            program = subprocess.Popen(
-                command,
-                cwd=support.CHECKOUT,
-                env=support.product_environment() | variables,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            try:
-                with Peak(program.pid) as peak:
-                    program.wait()
-            finally:
-                if program.poll() is None:
-                    program.terminate()
-                    program.wait()
-            output.seek(0)
-            support.check_ended(command, program.returncode, output.read())
+        peak = load_watched(arguments, variables, folder)
     counts = support.read_summary(folder)["documents"]
     if counts["loaded"] + counts["quarantined"] != documents:
         raise support.BenchmarkError(f"not every document was loaded: {counts}")
+    return peak
+
+
+def load_watched(
+    arguments: Sequence[str],
+    variables: dict[str, str],
+    folder: Path,
+    sample_seconds: float = SAMPLE_SECONDS,
+) -> Peak:
+    """Run a load to its end and return the peak of its memory.
+
+    Args:
+        arguments: of the product's command line, ``load`` first.
+        variables: of its environment, the URLs above all.
+        sample_seconds: between two looks: each makes the kernel add up every page of every process.
+    """
+    command = [sys.executable, "production_processor.py", *arguments[1:]]
+    with (folder / "output.txt").open("w+", encoding="utf-8", errors="replace") as output:
+        program = subprocess.Popen(
+            command,
+            cwd=support.CHECKOUT,
+            env=support.product_environment() | variables,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            with Peak(program.pid, sample_seconds) as peak:
+                program.wait()
+        finally:
+            if program.poll() is None:
+                program.terminate()
+                program.wait()
+        output.seek(0)
+        support.check_ended(command, program.returncode, output.read())
     return peak
 
 

@@ -197,6 +197,7 @@ class TimedTarget(Target):
         on_plan_change: str = "report",
         settings: Mapping[str, Any] | None = None,
         on_change: str = "ignore",
+        keys_after: bool = False,
     ) -> TimedLoad:
         """Begin a load; nothing is connected."""
         return TimedLoad(self, len(plan.tables))

@@ -102,8 +102,8 @@ class FakeEngine(Engine):
     def quote(self, name: str) -> str:
         return self.inner.quote(name)
 
-    def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
-        return self.inner.create_statements(tables)
+    def create_statements(self, tables: Sequence[TableSpec], *, keys: bool = True) -> list[str]:
+        return self.inner.create_statements(tables, keys=keys)
 
     def add_column_statement(self, table: TableSpec, column: str) -> str:
         return self.inner.add_column_statement(table, column)
@@ -180,8 +180,10 @@ class FakeSession(Session):
     ) -> list[Key | None]:
         return self.inner.key_page(source, after, start, end, limit)
 
-    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
-        return self.inner.documents(source, keys)
+    def documents(
+        self, source: SourcePlan, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
+        return self.inner.documents(source, keys, most_bytes)
 
     def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
         return self.inner.count_keys(source, start, end)

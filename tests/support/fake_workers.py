@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xml_extractor.errors import SourceError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, SourceDocument, State
 from xml_extractor.profiling.clocks import WorkerClock
+from xml_extractor.source.reader import DocumentSlice
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,12 @@ class FakeReader:
     def abort(self) -> None:
         pass
 
-    def documents(self, keys: Sequence[Key]) -> list[SourceDocument]:
+    def slices(self, keys: Sequence[Key]) -> Iterator[DocumentSlice]:
         if any(key in self._setup.broken for key in keys):
             raise SourceError("the source has failed")
-        return [SourceDocument(key, f"<d>{key}</d>") for key in keys if key not in self._setup.gone]
+        gone = tuple(key for key in keys if key in self._setup.gone)
+        there = [SourceDocument(key, f"<d>{key}</d>") for key in keys if key not in gone]
+        yield DocumentSlice(there, gone, True)
 
 
 class FakeWorker:

@@ -6,6 +6,7 @@ import os
 from datetime import datetime
 from typing import Any
 
+import pytest
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
@@ -19,6 +20,11 @@ from xml_extractor.mapping.records import EncodedDocument, MappedDocument, Rejec
 
 REQUIRE_VARIABLE = "XML_EXTRACTOR_REQUIRE_NATIVE"
 """Set where the native interpreter must be there: its tests fail then, instead of being skipped."""
+
+needs_native = pytest.mark.skipif(
+    why_not_native() is not None and not os.environ.get(REQUIRE_VARIABLE),
+    reason=f"the native interpreter is not there: {why_not_native()}",
+)
 
 Outcome = MappedDocument | DocumentRejected | DocumentSkipped
 

@@ -13,12 +13,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from time import perf_counter
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import SqlType
 from xml_extractor.mapping.records import Key, Row, SourceDocument
+
+if TYPE_CHECKING:
+    from xml_extractor.engines.late_keys import LateKeys
 
 AUTO: Final = "auto"
 """The insert path that an engine chooses by itself."""
@@ -58,6 +61,8 @@ class TimeLimits:
     statement_seconds: float = 60.0
     lock_seconds: float | None = None
     """How long a statement waits for somebody else's lock; None = as long as the statement may take."""
+    silence_seconds: float | None = None
+    """After how long without an answer from its machine a connection is lost; None = as the statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +248,18 @@ class Session(ABC):
         ``where``; None where there is none.  NULLs are passed over."""
 
     @abstractmethod
-    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
-        """Return the documents with these keys, in key order; keys that have gone are left out."""
+    def documents(
+        self, source: SourcePlan, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
+        """Return the documents with these keys, in key order; keys that have gone are left out.
+
+        Text comes as UTF-8 (``is_text``) from engines whose driver has it as that, else as ``str``.
+
+        Args:
+            most_bytes: return no more documents once those found come to so many bytes, so that memory holds
+                about that and one document, however large they are; None = return all.  Where any of the
+                documents is there, at least one is returned.
+        """
 
     # ---- target side
 
@@ -320,6 +335,8 @@ class Engine(ABC):
     """The ways in that can be chosen between; empty = there is one, and nothing to choose."""
     rewrites: ClassVar[frozenset[str]] = frozenset()
     """Types of contracts whose values are kept in meaning, but not in the form in which they were mapped."""
+    no_late_keys: ClassVar[str | None] = None
+    """Why tables cannot get their keys after they have been filled; None = they can."""
 
     @property
     @abstractmethod
@@ -366,8 +383,21 @@ class Engine(ABC):
         return self.quote_column(column)
 
     @abstractmethod
-    def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
-        """Return CREATE TABLE statements, in an order in which they can be run."""
+    def create_statements(self, tables: Sequence[TableSpec], *, keys: bool = True) -> list[str]:
+        """Return CREATE TABLE statements, in an order in which they can be run.
+
+        Args:
+            keys: give the tables their primary and foreign keys; without, columns are as they are with
+                them, and :meth:`late_keys` adds the keys later.
+        """
+
+    def late_keys(self) -> LateKeys:
+        """Return how keys are built on tables that were filled without them.
+
+        Raises:
+            NotImplementedError: :attr:`no_late_keys` says why they cannot be.
+        """
+        raise NotImplementedError(self.no_late_keys)
 
     @abstractmethod
     def add_column_statement(self, table: TableSpec, column: str) -> str:

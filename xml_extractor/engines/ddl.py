@@ -70,15 +70,17 @@ def create_statement(
     primary_key: str = "PRIMARY KEY",
     inline_key: bool = False,
     suffix: str = "",
+    keys: bool = True,
 ) -> str:
     """Write one CREATE TABLE statement.
 
-    With ``inline_key`` the column definitions already say what the primary key is.
+    With ``inline_key`` the column definitions already say what the primary key is; without ``keys`` there are
+    none, and the columns are as they are with them.
     """
     lines = [f"    {column_definition(table, column)}" for column in table.columns]
-    if table.primary_key and not inline_key:
+    if keys and table.primary_key and not inline_key:
         lines.append(f"    {primary_key} ({', '.join(map(quote, table.primary_key))})")
-    if table.foreign_key and table.parent is not None:
+    if keys and table.foreign_key and table.parent is not None:
         own = ", ".join(quote(c) for c, _ in table.foreign_key)
         theirs = ", ".join(quote(c) for _, c in table.foreign_key)
         lines.append(f"    FOREIGN KEY ({own}) REFERENCES {quote_table(table.parent)} ({theirs})")

@@ -27,8 +27,8 @@ Text in keys has COLLATE "C": byte order, whatever the server's locale.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from xml_extractor.contract.plan import Plan, SourcePlan
 from xml_extractor.contract.types import INTEGER_RANGES, Family, SqlType
@@ -53,6 +53,9 @@ from xml_extractor.engines.ddl import (
     split_name,
 )
 from xml_extractor.engines.encoding import CopyEncoder
+
+if TYPE_CHECKING:
+    from xml_extractor.engines.late_keys import LateKeys
 
 NAME_BYTES: Final = 63
 """PostgreSQL cuts longer names off in silence (NAMEDATALEN - 1)."""
@@ -148,7 +151,9 @@ class PostgresqlEngine(Engine):
             "keepalives_interval": "5",
             "keepalives_count": "4",
             # Where the system has it: data sent but not acknowledged for so long ends the connection.
-            "tcp_user_timeout": str(int(self.limits.statement_seconds * 1000)),
+            "tcp_user_timeout": str(
+                int((self.limits.silence_seconds or self.limits.statement_seconds) * 1000)
+            ),
             **dict(self.settings),
         }
         if self.password is not None:
@@ -179,12 +184,30 @@ class PostgresqlEngine(Engine):
             parts = (self.schema, *parts)
         return ".".join(quote_identifier(part) for part in parts)
 
-    def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
+    def create_statements(self, tables: Sequence[TableSpec], *, keys: bool = True) -> list[str]:
         """Return CREATE TABLE statements, parents first."""
         return [
-            create_statement(table, quote_table=self._quote_in_schema, column_definition=_column_definition)
+            create_statement(
+                table,
+                quote_table=self._quote_in_schema,
+                column_definition=_column_definition,
+                keys=keys,
+            )
             for table in parents_first(tables)
         ]
+
+    def late_keys(self) -> LateKeys:
+        """Return how keys are built on filled tables."""
+        from xml_extractor.engines.late_keys import BUILD_SECONDS
+        from xml_extractor.engines.postgresql_keys import PostgresqlLateKeys
+
+        limits = self.limits
+        patient = replace(limits, statement_seconds=BUILD_SECONDS, silence_seconds=limits.statement_seconds)
+        return PostgresqlLateKeys(
+            replace(self, limits=patient),
+            limits.lock_seconds or limits.statement_seconds,
+            self._quote_in_schema,
+        )
 
     def add_column_statement(self, table: TableSpec, column: str) -> str:
         """Return the statement that adds a column."""

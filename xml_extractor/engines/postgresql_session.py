@@ -27,6 +27,7 @@ from xml_extractor.engines.encoding import written_columns
 from xml_extractor.engines.markers import split_at_markers
 from xml_extractor.engines.postgresql_arrays import array_text
 from xml_extractor.engines.postgresql_copy import copy_all
+from xml_extractor.engines.postgresql_documents import DocumentReading
 from xml_extractor.engines.postgresql_errors import Aborted, NoAnswer
 from xml_extractor.engines.watchdog import WATCHDOG
 from xml_extractor.mapping.records import Key, SourceDocument
@@ -84,6 +85,7 @@ class PostgresqlSession(Session):
             connection.fileno(), socket.AF_INET, socket.SOCK_STREAM
         )
         self._types: dict[tuple[str, str], str] = {}
+        self._readings: dict[SourcePlan, DocumentReading] = {}
         self._copies: dict[str, str] = {}
         self._no_copies = 0  # calls of insert_mostly_new that are not to try COPY
         self._stopped = False
@@ -323,20 +325,23 @@ class PostgresqlSession(Session):
                 conditions.append(f"{key} {operator} ${len(parameters)}::{cast}")
         return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), parameters, key
 
-    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
+    def documents(
+        self, source: SourcePlan, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
         """Return the documents with these keys, in key order."""
-        key, cast = quote_identifier(source.key), self._key_type(source)
-        names = ", ".join(quote_identifier(name) for name in (source.key, source.document, *source.columns))
-        sql = (
-            f"SELECT {names} FROM {quote_table(source.table)} WHERE {key} = ANY ($1::{cast}[]) "
-            f"ORDER BY {key}" + (' COLLATE "C"' if cast in _TEXTS else "")
-        )
-        found: list[SourceDocument] = []
-        for first in range(0, len(keys), KEYS_AT_ONCE):
-            chunk = [array_text(keys[first : first + KEYS_AT_ONCE])]
-            rows = self._run(lambda chunk=chunk: self._connection.execute(sql, chunk).fetchall())  # type: ignore[misc]
-            found.extend(SourceDocument(row[0], _content(row[1]), row[2:]) for row in rows)
-        return found
+        reading = self._readings.get(source)
+        if reading is None:
+            key_type = self._key_type(source)
+            reading = self._readings[source] = DocumentReading(
+                self._connection,
+                source,
+                quote_table(source.table),
+                key_type=key_type,
+                document_type=self._type(source.table, source.document),
+                collation=' COLLATE "C"' if key_type in _TEXTS else "",
+                run=self._run,
+            )
+        return reading.read(keys, most_bytes)
 
     # ---- target side
 
@@ -439,10 +444,6 @@ class PostgresqlSession(Session):
 def _copy_sql(table: str, columns: Sequence[str]) -> str:
     names = ", ".join(map(quote_identifier, columns))
     return f"COPY {quote_table(table)} ({names}) FROM STDIN (FORMAT text, ENCODING 'UTF8')"
-
-
-def _content(value: Any) -> str | bytes | None:
-    return value if value is None or isinstance(value, str | bytes) else str(value)
 
 
 def quote_table(name: str) -> str:

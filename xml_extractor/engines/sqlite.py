@@ -116,6 +116,9 @@ class SqliteEngine(Engine):
     name: ClassVar[str] = "sqlite"
     system: ClassVar[str] = "sqlite"
     max_insert_threads: ClassVar[int | None] = 1
+    no_late_keys: ClassVar[str | None] = (
+        "SQLite cannot give a table that is there a primary or a foreign key: they are a part of CREATE TABLE"
+    )
 
     path: str
     limits: TimeLimits = field(default_factory=TimeLimits)
@@ -155,8 +158,14 @@ class SqliteEngine(Engine):
 
     # ---- DDL
 
-    def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
-        """Return CREATE TABLE statements, parents first."""
+    def create_statements(self, tables: Sequence[TableSpec], *, keys: bool = True) -> list[str]:
+        """Return CREATE TABLE statements, parents first.
+
+        Raises:
+            ValueError: they were to be without keys, which could not be added later.
+        """
+        if not keys:
+            raise ValueError(self.no_late_keys)
         return [
             create_statement(
                 table,

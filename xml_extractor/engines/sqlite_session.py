@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
@@ -58,6 +59,7 @@ class SqliteSession(Session):
         self._deadline = 0.0
         self._inserts: dict[str, tuple[int, int, str, str]] = {}
         self._source_columns: dict[tuple[str, str], str] = {}
+        self._is_utf8: bool | None = None  # whether the file holds its text as that; None: not looked at yet
         connection.text_factory = _text
         connection.set_progress_handler(self._progress, PROGRESS_STEPS)
         self._do(lambda: connection.execute(f"PRAGMA busy_timeout = {BUSY_SLICE_MS}"))
@@ -219,20 +221,55 @@ class SqliteSession(Session):
         )
         return rows[0][0] if rows else None
 
-    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
-        """Return the documents with these keys, in key order.  Text that is not UTF-8 comes as bytes."""
+    def documents(
+        self, source: SourcePlan, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
+        """Return the documents with these keys, in key order, text as the bytes that the file holds."""
         key, order = self._compared_key(source), f"{quote_identifier(source.key)} COLLATE BINARY"
-        names = ", ".join(quote_identifier(name) for name in (source.key, source.document, *source.columns))
+        document, is_text = self._raw_text(quote_identifier(source.document))
+        further = "".join(f", {quote_identifier(name)}" for name in source.columns)
+        selected = f"{quote_identifier(source.key)}, {document}, {is_text}{further}"
         found: list[SourceDocument] = []
+        left = sys.maxsize if most_bytes is None else most_bytes
         for first in range(0, len(keys), VARIABLES):
             chunk = keys[first : first + VARIABLES]
             marks = ", ".join("?" * len(chunk))
-            rows = self.query(
-                f"SELECT {names} FROM {_quote_table(source.table)} WHERE {key} IN ({marks}) ORDER BY {order}",
-                chunk,
+            sql = (
+                f"SELECT {selected} FROM {_quote_table(source.table)} WHERE {key} IN ({marks}) "
+                f"ORDER BY {order}"
             )
-            found.extend(SourceDocument(row[0], _content(row[1]), row[2:]) for row in rows)
+            read, size = self._do(partial(self._documents, sql, chunk, left), wait=self._alone)
+            found += read
+            left -= size
+            if left <= 0:
+                break
         return found
+
+    def _documents(self, sql: str, keys: Sequence[Key], most_bytes: int) -> tuple[list[SourceDocument], int]:
+        """Read documents, row by row, until they come to so many bytes; return them and their size."""
+        found = []
+        size = 0
+        with contextlib.closing(self._connection.execute(sql, keys)) as rows:
+            for key, document, is_text, *further in rows:
+                content = _content(document)
+                found.append(SourceDocument(key, content, tuple(further), bool(is_text)))
+                size += len(content or b"")
+                if size >= most_bytes:
+                    break
+        return found, size
+
+    def _raw_text(self, column: str) -> tuple[str, str]:
+        """Return the SQL that reads a column, text as its bytes in UTF-8, and the one that says which is.
+
+        Nothing is decoded then only to be encoded again for the parser and the hash, and text that is not
+        UTF-8 comes as it is, too, for the parser to judge.
+        """
+        if self._is_utf8 is None:
+            self._is_utf8 = self.query("PRAGMA encoding")[0][0] == "UTF-8"
+        if not self._is_utf8:  # bytes of such a file's text are UTF-16
+            return column, "0"
+        is_text = f"typeof({column}) = 'text'"
+        return f"CASE WHEN {is_text} THEN CAST({column} AS BLOB) ELSE {column} END", is_text
 
     def is_rowid(self, source: SourcePlan) -> bool:
         """Whether the source key is the table's rowid: an integer, never NULL, and unique."""

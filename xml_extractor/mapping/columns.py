@@ -6,6 +6,7 @@ This is the careful way: rows that are in order take the short cuts of
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -222,8 +223,12 @@ def source_text(value: Any) -> str | None:
 
 def document_text(document: SourceDocument, root: etree._Element) -> str:
     """Return the whole document as text: as it stands, or, from bytes, as the parser understood it."""
-    if isinstance(document.content, str):
-        return document.content.lstrip("\ufeff")
+    content: Any = document.content
+    if document.is_text:
+        with contextlib.suppress(UnicodeDecodeError):  # text that is none was parsed as bytes are
+            content = content.decode()
+    if isinstance(content, str):
+        return content.lstrip("\ufeff")
     return etree.tostring(root, encoding="unicode")
 
 

@@ -58,7 +58,7 @@ class DataMapper:
             MemoryError: the memory there is does not do for it.
         """
         try:
-            return self._parser.parse(document.content)
+            return self._parser.parse(document.content, is_text=document.is_text)
         except (DocumentRejected, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001  # one document must never stop a load

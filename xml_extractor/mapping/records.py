@@ -21,6 +21,8 @@ class SourceDocument(NamedTuple):
     key: Key
     content: str | bytes | None
     columns: tuple[Any, ...] = ()
+    is_text: bool = False
+    """Whether ``content``, as bytes, is what the source holds as text: UTF-8, whatever it declares."""
 
 
 @dataclass(frozen=True, slots=True)

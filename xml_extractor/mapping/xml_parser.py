@@ -12,8 +12,9 @@ to anything but the five predefined entities is then an error like any other.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
-from typing import Final
+from typing import Any, Final
 from xml.parsers import expat
 
 from lxml import etree
@@ -23,6 +24,11 @@ from xml_extractor.mapping.rejection import DocumentRejected
 
 MAX_DEPTH: Final = 256
 """Elements inside one another that libxml2 takes without its 'huge' option."""
+
+LARGE_BYTES: Final = 16 * 2**20
+"""Documents beyond this are fed to the parser in pieces."""
+
+PIECE_BYTES: Final = 2**20
 
 _BLANKS: Final = b" \t\r\n"
 _UTF8_BOM: Final = codecs.BOM_UTF8
@@ -74,11 +80,12 @@ class DocumentParser:
             recover=False,
         )
 
-    def parse(self, content: str | bytes | None) -> etree._Element:
+    def parse(self, content: str | bytes | None, *, is_text: bool = False) -> etree._Element:
         """Return the root element.
 
         Args:
             content: the document as the source's driver gave it.
+            is_text: whether bytes are what the source holds as text: UTF-8, whatever they declare.
 
         Raises:
             DocumentRejected: NULL, empty, not decodable (stage ``source``); not well-formed, an entity
@@ -94,6 +101,8 @@ class DocumentParser:
                     f"the document holds half of a surrogate pair at character {error.start}; "
                     "mend the source row",
                 ) from None
+        elif is_text:
+            data = _utf8_of_text(content)
         else:
             data = _utf8(content)
         # A first byte other than '<' is a byte order mark, blanks, or nothing at all.
@@ -103,6 +112,8 @@ class DocumentParser:
         if not data[1:2].isalpha() and b"<!DOCTYPE" in data:
             data = _without_doctype(data)
         try:
+            if len(data) > LARGE_BYTES and (root := self._parse_in_pieces(data)) is not None:
+                return root
             return etree.fromstring(data, self._parser)
         except etree.XMLSyntaxError as error:
             # Not chained: libxml2's message can quote the document.
@@ -111,6 +122,25 @@ class DocumentParser:
                 raise MemoryError from None  # the document may well be whole
             rejection = _syntax_rejection(error)
         raise DocumentRejected(rejection)
+
+    def _parse_in_pieces(self, data: bytes) -> etree._Element | None:
+        """Parse without the copy that libxml2 makes of a document that it is given whole.
+
+        Returns None where anything is wrong with it: what that is, is told of the whole document.
+        """
+        parser = self._parser
+        try:
+            for start in range(0, len(data), PIECE_BYTES):
+                parser.feed(data[start : start + PIECE_BYTES])
+        except etree.XMLSyntaxError:
+            with contextlib.suppress(etree.XMLSyntaxError):
+                parser.close()  # which makes it ready for the next
+            return None
+        try:
+            root: etree._Element = parser.close()
+        except etree.XMLSyntaxError:
+            return None
+        return root
 
 
 def _refused_source(code: str, message: str) -> DocumentRejected:
@@ -143,6 +173,25 @@ def _syntax_rejection(error: etree.XMLSyntaxError) -> Rejection:
 
 
 # ------------------------------------------------------------------------------------------ encodings
+
+
+def _utf8_of_text(content: Any) -> bytes:
+    """Return text as it is; where it is not UTF-8, what it is as bytes.
+
+    Which of the two matters only where bytes would be taken for another encoding than UTF-8.
+    """
+    data = bytes(content)
+    # A letter behind the first '<': no byte order mark, no declaration, and no zero byte that says anything.
+    if data[:1] == b"<" and data[1:2].isalpha():
+        return data
+    with contextlib.suppress(DocumentRejected):
+        if _encoding(data) is None:
+            return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return _utf8(data)
+    return data
 
 
 def _utf8(content: bytes | bytearray | memoryview | None) -> bytes:

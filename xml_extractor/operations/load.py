@@ -26,10 +26,11 @@ from xml_extractor.profiling.observers import Observers
 from xml_extractor.profiling.progress import Progress
 from xml_extractor.profiling.recorder import Recorder
 from xml_extractor.profiling.summary import DocumentCounts, LoadSummary
-from xml_extractor.settings import LoadOptions, hide_password
+from xml_extractor.settings import KeysWhen, LoadOptions, hide_password
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import LoadHandle, RunState
 from xml_extractor.target.hash_salt import SALT_FINGERPRINT
+from xml_extractor.target.owed_keys import refuse_text_keys
 from xml_extractor.threads import Thread
 from xml_extractor.versions import versions
 
@@ -126,6 +127,7 @@ def _load(
         dry_run=options.dry_run,
         on_plan_change=options.on_plan_change.value,
         on_change=options.on_change.value,
+        keys_after=options.keys is KeysWhen.AFTER,
         settings=shown,
     )
     running = RunningLoad(handle)
@@ -270,7 +272,8 @@ def check_source(source: Engine, contract: Contract, options: LoadOptions) -> Lo
 
     Raises:
         SourceError: the source cannot be read.
-        UsageError: a bound is no whole number, but the keys are; or the first comes after the last.
+        UsageError: a bound is no whole number, but the keys are; or the first comes after the last; or keys
+            of tables cannot come after the load.
     """
     reader = SourceReader(source, contract.plan.source, retry_seconds=options.retry_seconds)
     checked: list[LoadOptions] = []
@@ -281,6 +284,8 @@ def check_source(source: Engine, contract: Contract, options: LoadOptions) -> Lo
             reader.open()
             reader.check()
             checked.append(_with_typed_keys(options, reader, contract))
+            if options.keys is KeysWhen.AFTER and isinstance(_first_key(reader), str):
+                refuse_text_keys(contract.plan)
         except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
             failures.append(error)
 
@@ -303,10 +308,10 @@ def check_source(source: Engine, contract: Contract, options: LoadOptions) -> Lo
 def _with_typed_keys(options: LoadOptions, reader: SourceReader, contract: Contract) -> LoadOptions:
     if options.app_id_start is None and options.app_id_end is None:
         return options
-    first = next(reader.key_pages(page_size=1), None)
+    first = _first_key(reader)
     if first is None:
         return options
-    numbered = isinstance(first[0], int)
+    numbered = isinstance(first, int)
     bounds = {name: getattr(options, name) for name in ("app_id_start", "app_id_end")}
     for name, bound in bounds.items():
         if bound is None or isinstance(bound, int) is numbered:
@@ -325,6 +330,11 @@ def _with_typed_keys(options: LoadOptions, reader: SourceReader, contract: Contr
     if numbered and start is not None and end is not None and start > end:
         raise UsageError(f"--app-id-start {start} comes after --app-id-end {end}; exchange them")
     return options.model_copy(update=bounds)
+
+
+def _first_key(reader: SourceReader) -> Key | None:
+    first = next(reader.key_pages(page_size=1), None)
+    return None if first is None else first[0]
 
 
 def _not_begun(

@@ -28,6 +28,10 @@ class CircuitBreaker:
         self._most = 0.0 if limit is None else float(limit.rstrip("%"))
         self._tripped = threading.Event()
 
+    def would_trip(self, reasons: Counter[str], settled: int) -> bool:
+        """Whether :meth:`look` would say that the load is to halt; nothing is noted."""
+        return self._limit is not None and self._is_too_many(reasons.total(), settled)
+
     @property
     def tripped(self) -> bool:
         """Whether the load is to halt."""

@@ -19,7 +19,6 @@ from xml_extractor.mapping.rejection import DocumentRejected
 from xml_extractor.mapping.unknown_elements import UnknownElements
 from xml_extractor.mapping.xml_parser import DocumentParser
 from xml_extractor.processing.chunks import Chunk
-from xml_extractor.processing.document_fetcher import FIRST_FETCH_DOCUMENTS
 from xml_extractor.processing.drift_report import DriftReport, Refusals
 from xml_extractor.processing.drift_sample import PendingSample, try_documents
 from xml_extractor.processing.pipeline_state import PipelineState
@@ -134,10 +133,10 @@ class DriftGuard:
             if record.rejection is not None and record.rejection.code == "document_where"
         }
         expected, unknown, parser = ExpectedPaths(self._plan), UnknownElements(self._plan), DocumentParser()
-        for start in range(0, len(keys), FIRST_FETCH_DOCUMENTS):
-            for document in self._reader.documents(keys[start : start + FIRST_FETCH_DOCUMENTS]):
+        for slice_ in self._reader.slices(keys):
+            for document in slice_.documents:
                 try:
-                    root = parser.parse(document.content)
+                    root = parser.parse(document.content, is_text=document.is_text)
                 except DocumentRejected:  # changed since
                     continue
                 if not expected.root_fits(root):

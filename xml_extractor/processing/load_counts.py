@@ -70,6 +70,32 @@ class LoadCounts:
                 skipped=result.skipped,
             )
 
+    def add_keys_built(self, built_at: float) -> None:
+        """Count the building of keys as a part of the load; ``built_at`` is perf_counter time."""
+        with self._lock:
+            self.last_commit = built_at
+
+    def set_aside(self, row_counts: Sequence[int], code: str, *, by_this_run: bool) -> None:
+        """Count a document as quarantined that had been counted as loaded.
+
+        Args:
+            row_counts: its rows, per table.
+            by_this_run: this run had loaded it; else it was counted as already loaded.
+        """
+        with self._lock:
+            self.quarantine_reasons[code] += 1
+            change = DocumentCounts(loaded=-by_this_run, already_loaded=-(not by_this_run), quarantined=1)
+            self._settled = self._settled + change
+            if by_this_run:
+                for table, rows in zip(self._tables, row_counts, strict=True):
+                    self.rows[table] -= rows
+                    self.loaded_rows[table] -= rows
+
+    def add_reason(self, code: str) -> None:
+        """Count a document that this run put into quarantine without having read it."""
+        with self._lock:
+            self.quarantine_reasons[code] += 1
+
     def refusals(self) -> tuple[Counter[str], int]:
         """Return reasons of documents that this run put into quarantine, and how many it has settled."""
         with self._lock:

@@ -19,7 +19,7 @@ from xml_extractor.profiling.document_latency import DocumentLatency
 from xml_extractor.profiling.observer import CommittedBatch
 from xml_extractor.profiling.profile import InsertClocks, WorkerProfile
 from xml_extractor.profiling.recorder import Recorder, Standing
-from xml_extractor.profiling.summary import DocumentCounts, LoadSummary, QueueFigures
+from xml_extractor.profiling.summary import DocumentCounts, KeyFigures, LoadSummary, QueueFigures
 from xml_extractor.settings import ExecutorChoice as ExecutorSetting
 from xml_extractor.settings import LoadOptions
 from xml_extractor.target.base import BatchResult, LoadHandle
@@ -75,6 +75,7 @@ class LoadFigures:
         self.newer_in_quarantine = 0
         self.stopped_by: int | None = None  # the signal
         self.notes: list[str] = []
+        self.keys = KeyFigures() if load.owed_keys is None else KeyFigures(owed=list(load.owed_keys.tables))
         self._load = load
         self._recorder = recorder
         self._counts = counts
@@ -158,7 +159,7 @@ class LoadFigures:
                     workers=1 if serial else self.options.workers,
                     executor=self.choice.executor,
                     documents=done.read - done.unfinished,
-                    seconds=wall,
+                    seconds=wall - self.keys.seconds,
                     startup_seconds=startup_seconds,
                     throttle=self.options.throttle,
                     held_share=held_seconds / max(wall - startup_seconds, held_seconds, 1e-9),
@@ -188,6 +189,7 @@ class LoadFigures:
             changed_keys=list(map(key_text, tuple(counts.changed_keys))),
             quarantine_reasons=quarantine_reasons,
             newer_in_quarantine=self.newer_in_quarantine,
+            keys=self.keys,
             notes=notes,
             stopped_by_signal=self.stopped_by,
             profile=self._recorder.profile() if self._recorder.has_ended else None,

@@ -9,10 +9,9 @@ from typing import Final
 
 from xml_extractor.mapping.records import SourceDocument
 from xml_extractor.processing.chunks import Chunk
-from xml_extractor.processing.document_fetcher import FIRST_FETCH_DOCUMENTS, document_bytes
 from xml_extractor.processing.executor_choice import SAMPLE_DOCUMENTS
 from xml_extractor.processing.throttle import Throttle
-from xml_extractor.source.reader import SourceReader
+from xml_extractor.source.reader import SourceReader, document_bytes
 
 LOOK_AHEAD_DOCUMENTS: Final = 2_000
 """Pending documents that are looked for before anything is dispatched."""
@@ -58,8 +57,8 @@ def documents_to_time(reader: SourceReader, ahead: LookAhead, throttle: Throttle
         keys = keys[: throttle.chunk_documents]
         throttle.take(len(keys))
     sample: list[SourceDocument] = []
-    for start in range(0, len(keys), FIRST_FETCH_DOCUMENTS):
-        sample += reader.documents(keys[start : start + FIRST_FETCH_DOCUMENTS])
+    for slice_ in reader.slices(keys):
+        sample += slice_.documents
         if sum(map(document_bytes, sample)) >= SAMPLE_BYTES:
             break
     return sample

@@ -30,6 +30,7 @@ from xml_extractor.processing.drift_guard import DriftGuard
 from xml_extractor.processing.executor_choice import ExecutorChoice, choose_executor
 from xml_extractor.processing.insert_queue import BatchLimits, BatchSettings, InsertQueue
 from xml_extractor.processing.insert_threads import InsertThreads, Refused
+from xml_extractor.processing.key_stage import KeyStage
 from xml_extractor.processing.load_counts import LoadCounts
 from xml_extractor.processing.load_figures import LoadFigures, committed_batch
 from xml_extractor.processing.look_ahead import LookAhead, documents_to_time, look_ahead
@@ -49,10 +50,11 @@ from xml_extractor.profiling.progress import Progress
 from xml_extractor.profiling.recorder import Recorder
 from xml_extractor.profiling.summary import LoadSummary
 from xml_extractor.settings import ExecutorChoice as ExecutorSetting
-from xml_extractor.settings import LoadOptions
+from xml_extractor.settings import KeysWhen, LoadOptions
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.base import BatchResult, BatchWriter, LoadHandle, Target
 from xml_extractor.target.files import CountingWriter
+from xml_extractor.target.owed_keys import key_tables
 from xml_extractor.target.ranges import FinishedRange
 from xml_extractor.threads import Thread
 
@@ -178,6 +180,7 @@ class ParallelCoordinator:
                 todo
             ):
                 self._run_serially(reader, todo)
+            self._build_keys(reader)
             if self._keys is None:  # else they are counted, as far as they were named
                 self._figures.newer_in_quarantine = self._load.newer_in_quarantine()
         except (PipelineStopped, LoaderError):
@@ -419,6 +422,34 @@ class ParallelCoordinator:
                 raise
             finally:
                 self._see_off([serial.thread])
+
+    # ---------------------------------------------------------------------------------- keys
+
+    def _build_keys(self, reader: SourceReader) -> None:
+        """Build the keys that tables are owed, unless the run was stopped before all documents were in."""
+        owed, options = self._load.owed_keys, self._options
+        if options.keys is KeysWhen.AFTER and self._load.load_id and not options.dry_run:
+            owing = () if owed is None else owed.tables
+            others = [name for name in key_tables(self._plan) if name not in owing]
+            if others:
+                self._note(
+                    f"--keys after: {', '.join(others)} were there before, and keep the keys they have"
+                )
+        if owed is None or options.dry_run or self._state.stopping.is_set():
+            return
+        stage = KeyStage(
+            owed, options, self._insert_threads, self._state, self._counts, self._figures, self._breaker,
+            reader, reads_all=self._keys is None,
+        )  # fmt: skip
+        try:
+            stage.run(self._progress, self._note)
+        except BaseException as error:
+            self._state.fail(error)
+            raise
+        finally:
+            self._see_off([stage.thread])
+        if self._state.ended.is_set():
+            raise PipelineStopped
 
     # ---------------------------------------------------------------------------------- figures
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xml_extractor import failpoints
 from xml_extractor.mapping.records import DocumentRecord, Key
 from xml_extractor.processing.chunks import Chunk
-from xml_extractor.processing.document_fetcher import Slices
+from xml_extractor.processing.document_fetcher import fetch
 from xml_extractor.processing.insert_queue import BatchSettings
 from xml_extractor.processing.mapping_documents import map_document
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
@@ -59,7 +59,7 @@ class SerialRun:
         watch: Watch,
         calls: SerialCalls,
     ) -> None:
-        self._slices = Slices(reader)
+        self._reader = reader
         self._chunks = chunks
         self._state = state
         self._throttle = throttle
@@ -115,7 +115,7 @@ class SerialRun:
                     raise PipelineStopped
                 break
             self._calls.on_dispatched(len(chunk.keys))
-            for fetched in self._slices.of(chunk):
+            for fetched in fetch(self._reader, chunk):
                 clock.charge_idle()
                 if fetched.vanished:
                     self._calls.on_vanished(fetched.vanished)

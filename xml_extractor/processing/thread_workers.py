@@ -10,12 +10,7 @@ from typing import Final
 from xml_extractor.mapping.records import Key
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
-from xml_extractor.processing.document_fetcher import (
-    FETCH_BYTES,
-    DocumentFetcher,
-    FetchedDocuments,
-    Slices,
-)
+from xml_extractor.processing.document_fetcher import DocumentFetcher, FetchedDocuments, fetch
 from xml_extractor.processing.document_worker import DocumentWorker
 from xml_extractor.processing.insert_queue import InsertQueue
 from xml_extractor.processing.mapping_documents import map_in_blocks
@@ -26,6 +21,7 @@ from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.document_latency import DocumentLatency
 from xml_extractor.profiling.profile import WorkerProfile
+from xml_extractor.source.reader import FETCH_BYTES
 from xml_extractor.threads import Thread
 
 logger = logging.getLogger(__name__)
@@ -139,6 +135,7 @@ class ThreadWorkers:
                 if fetched is None:
                     return
                 self._map(worker, fetched, pulse)
+                del fetched  # not kept while the next documents are waited for
         except PipelineStopped:
             return
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pipeline must hear of it
@@ -159,12 +156,11 @@ class ThreadWorkers:
         watched = WatchedThread(threading.current_thread(), pulse, self._watch.timeout_seconds, self._state)
         reader = self._setup.make_reader()
         self._state.on_end(reader.abort)
-        slices = Slices(reader)
         self._watch.add(watched)
         try:
             reader.open()
             while (chunk := self._chunks.get()) is not None:
-                for fetched in slices.of(chunk):
+                for fetched in fetch(reader, chunk):
                     worker.clock.charge_idle()
                     self._map(worker, fetched, pulse)
         finally:

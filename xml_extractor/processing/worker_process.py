@@ -17,13 +17,14 @@ from xml_extractor.errors import LoaderError, WorkerError
 from xml_extractor.mapping.records import DocumentRecord, Key
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
-from xml_extractor.processing.document_fetcher import FETCH_BYTES, DocumentFetcher, FetchedDocuments
+from xml_extractor.processing.document_fetcher import DocumentFetcher, FetchedDocuments
 from xml_extractor.processing.endings import EXIT_OUT_OF_MEMORY
 from xml_extractor.processing.mapping_documents import is_out_of_memory, map_in_blocks
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
 from xml_extractor.processing.pulse import ProcessPulse
 from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.profiling.clocks import DocumentTimes, StageClocks, WorkerClock
+from xml_extractor.source.reader import FETCH_BYTES
 from xml_extractor.threads import Thread
 
 

@@ -48,6 +48,9 @@ class Progress:
     def update(self, counts: DocumentCounts, queue_depth: int | None = None) -> None:
         """Take note of the figures so far: documents, and records in the insert queue, if there is one."""
 
+    def say(self, doing: str) -> None:
+        """Take note of what is being done now that all documents are; shown with the figures."""
+
     def finish(self) -> None:
         """End; harmless when called twice or without ``start``."""
 
@@ -91,6 +94,7 @@ class _ThreadedProgress(Progress, ABC):
 
     def __init__(self) -> None:
         self._latest: tuple[DocumentCounts, int | None] = (DocumentCounts(), None)
+        self._said: str | None = None
         self._thread: threading.Thread | None = None
         self._finished = threading.Event()
         self._meter = _Meter(None)
@@ -104,6 +108,9 @@ class _ThreadedProgress(Progress, ABC):
 
     def update(self, counts: DocumentCounts, queue_depth: int | None = None) -> None:
         self._latest = (counts, queue_depth)
+
+    def say(self, doing: str) -> None:
+        self._said = doing
 
     def finish(self) -> None:
         thread, self._thread = self._thread, None
@@ -141,6 +148,10 @@ class PlainProgress(_ThreadedProgress):
         self._stream = stream
 
     def _show(self, counts: DocumentCounts, queue_depth: int | None) -> None:
+        if self._said is not None:
+            self._stream.write(f"{duration(self._meter.seconds())}: {self._said}\n")
+            self._stream.flush()
+            return
         settled = counts.settled
         rate = self._meter.rate(settled)
         of_total = "" if self._meter.total is None else f" of {self._meter.total:,}"
@@ -176,6 +187,8 @@ class JsonProgress(_ThreadedProgress):
             "queue_depth": queue_depth,
             "seconds_left": None if left is None else round(left, 1),
         }
+        if self._said is not None:
+            line["doing"] = self._said
         self._stream.write(json.dumps(line) + "\n")
         self._stream.flush()
 
@@ -230,7 +243,7 @@ class BarProgress(_ThreadedProgress):
             rate=f"{rate:,.0f}/s",
             queue="" if queue_depth is None else f"queue {queue_depth:,}",
             quarantined=f"{counts.quarantined:,} quarantined" if counts.quarantined else "",
-            left="" if left is None else f"{duration(left)} left",
+            left=self._said or ("" if left is None else f"{duration(left)} left"),
         )
         self._bar.refresh()
 

@@ -54,6 +54,17 @@ class QueueFigures:
     capacity: int = 0
 
 
+@dataclass(slots=True)
+class KeyFigures:
+    """What a run did about keys that tables were to get after the load."""
+
+    built: int = 0  # primary and foreign keys
+    seconds: float = 0.0  # of the run's: building, and looking for documents in the way
+    quarantined: int = 0  # documents that were loaded, and were in the way of a key
+    elsewhere: int = 0  # of these, documents that this run did not read: they are in no other figure
+    owed: list[str] = field(default_factory=list)  # tables that have yet to get their keys
+
+
 NO_INSERTS: Mapping[str, float | int] = {"p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0, "count": 0}
 
 
@@ -93,6 +104,7 @@ class LoadSummary:
     newer_in_quarantine: int = 0
     """Documents of this source and contract, whatever part of it was read, that are loaded in an older
     version while a newer one is in quarantine; not those that ``documents`` counts as quarantined."""
+    keys: KeyFigures = field(default_factory=KeyFigures)
     notes: list[str] = field(default_factory=list)  # what the run decided by itself, for the operator
     peak_memory_bytes: int | None = None
     stopped_by_signal: int | None = None
@@ -123,7 +135,7 @@ class LoadSummary:
         if self.stopped_by_signal is not None:
             return ExitCode.INTERRUPTED if self.stopped_by_signal == signal.SIGINT else ExitCode.TERMINATED
         counts = self.documents.quarantined, self.newer_in_quarantine, self.loaded_under_another_plan
-        if any(counts) or self.changed_keys:
+        if any(counts) or self.changed_keys or self.keys.elsewhere:
             return ExitCode.NEEDS_A_LOOK
         return ExitCode.OK
 
@@ -188,6 +200,7 @@ class LoadSummary:
             "changed_keys": list(self.changed_keys),
             "quarantine_reasons": dict(self.quarantine_reasons),
             "newer_in_quarantine": self.newer_in_quarantine,
+            "keys": {**asdict(self.keys), "seconds": round(self.keys.seconds, 3)},
             "notes": list(self.notes),
             "peak_memory_bytes": self.peak_memory_bytes,
             "stopped_by_signal": self.stopped_by_signal,

@@ -23,7 +23,7 @@ _DOCUMENT_LABELS: Final = (
     ("skipped", "skipped"),
     ("unfinished", "unfinished"),
 )
-_SENTENCES: Final = ("queue depth", "inserting")
+_SENTENCES: Final = ("keys built", "queue depth", "inserting")
 """Figures that are several, and are not aligned with the others."""
 _STYLES: Final = {"loaded": "green", "quarantined": "yellow", "unfinished": "yellow"}
 
@@ -122,6 +122,18 @@ def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
         )
     if summary.documents.quarantined:
         lines.append(_refused(summary, dry_run=dry_run))
+    if summary.keys.elsewhere:
+        lines.append(
+            f"{_times(summary.keys.elsewhere, 'document', 'documents')} that this run did not read, and that "
+            "had been loaded, went into quarantine because of keys; `python -m xml_extractor quarantine "
+            "list` shows them."
+        )
+    if summary.keys.owed and not dry_run:
+        lines.append(
+            f"Keys are owed to {_times(len(summary.keys.owed), 'table', 'tables')} "
+            f"({', '.join(summary.keys.owed)}): the next load of this source that comes to its end builds "
+            "them; the same command does."
+        )
     if summary.newer_in_quarantine:
         newer = _times(
             summary.newer_in_quarantine,
@@ -186,6 +198,9 @@ def _time_figures(summary: LoadSummary, *, dry_run: bool) -> list[tuple[str, str
         ("elapsed", duration(summary.seconds) if summary.seconds >= 10 else f"{summary.seconds:.2f} s"),
         ("documents/s", f"{summary.documents_per_second:,.0f}"),
     ]
+    if summary.keys.seconds:
+        keys = f"{_times(summary.keys.built, 'key', 'keys')} in {_elapsed(summary.keys.seconds)}"
+        figures.append(("keys built", keys))
     if summary.held_seconds:
         figures.append(("held back", _elapsed(summary.held_seconds)))
     if insert["count"] and writes:

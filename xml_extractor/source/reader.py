@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import SourcePlan
@@ -16,6 +16,9 @@ from xml_extractor.mapping.records import Key, SourceDocument
 from xml_extractor.source.column_text import column_text
 
 T = TypeVar("T")
+
+FETCH_BYTES: Final = 4 * 2**20
+"""Documents are fetched in slices of about this size, so that what is in memory is bounded in bytes."""
 
 APPLICATION = "xml_extractor reader"
 
@@ -28,6 +31,14 @@ _CONNECT_ADVICE: Final = {
     "corrupt": "",
     "not_a_database": "; correct --source",
 }
+
+
+class DocumentSlice(NamedTuple):
+    """Some of the documents that were asked for."""
+
+    documents: list[SourceDocument]
+    vanished: tuple[Key, ...]  # keys that are no longer in the source
+    is_last: bool
 
 
 class SourceReader:
@@ -143,14 +154,41 @@ class SourceReader:
     def documents(self, keys: Sequence[Key]) -> list[SourceDocument]:
         """Return the documents with these keys, in key order; keys no longer there are left out.
 
-        Further columns of the source row come as text (see :func:`column_text`).
+        All at once: what is not bounded otherwise is read by :meth:`slices`.  Text comes as UTF-8 (see
+        ``SourceDocument.is_text``), but for text that has no such form, which comes as ``str``.  Further
+        columns of the source row come as text (see :func:`column_text`).
         """
-        documents = self._run("read documents", lambda s: self._documents(s, keys))
+        return self._read(keys, None)
+
+    def slices(self, keys: Sequence[Key]) -> Iterator[DocumentSlice]:
+        """Yield the documents with these keys in slices of about :data:`FETCH_BYTES`, each read when it is
+        asked for, so that memory holds no more than that and one document."""
+        left = list(keys)
+        while left:
+            # Not kept in a variable: whoever takes a slice may let go of it before the next one is read.
+            yield self._slice(left)
+
+    def _slice(self, left: list[Key]) -> DocumentSlice:
+        """Read the next slice of what is left, and take from that what the slice settles."""
+        documents = self._read(left, FETCH_BYTES)
+        present = {document.key for document in documents}
+        # What is absent may have gone or may just not have had room: it is asked for again.
+        absent = [key for key in left if key not in present]
+        if not documents:
+            left.clear()
+            return DocumentSlice([], tuple(absent), True)
+        left[:] = absent
+        return DocumentSlice(documents, (), not absent)
+
+    def _read(self, keys: Sequence[Key], most_bytes: int | None) -> list[SourceDocument]:
+        documents = self._run("read documents", lambda s: self._documents(s, keys, most_bytes))
         if len({document.key for document in documents}) < len(documents):
             raise self._not_unique()
         if self._source.columns:
-            return [self._with_text(document) for document in documents]
-        return documents
+            documents = [self._with_text(document) for document in documents]
+        return [
+            _in_utf8(document) if isinstance(document.content, str) else document for document in documents
+        ]
 
     def _page(
         self, session: Session, after: Key | None, start: Key | None, end: Key | None, size: int
@@ -158,9 +196,11 @@ class SourceReader:
         failpoints.hit("reader_keys", session)
         return session.key_page(self._source, after, start, end, size)
 
-    def _documents(self, session: Session, keys: Sequence[Key]) -> list[SourceDocument]:
+    def _documents(
+        self, session: Session, keys: Sequence[Key], most_bytes: int | None
+    ) -> list[SourceDocument]:
         failpoints.hit("reader_documents", session)
-        return session.documents(self._source, keys)
+        return session.documents(self._source, keys, most_bytes)
 
     def _checked(self, page: Sequence[Key | None], after: Key | None, seen_ends: set[Key]) -> list[Key]:
         """Refuse a page that cannot follow ``after``.
@@ -251,6 +291,20 @@ class SourceReader:
             except Exception:  # noqa: BLE001 - the first error is the one to report; reconnect instead
                 pass
         self.close()
+
+
+def document_bytes(document: SourceDocument) -> int:
+    """Return about how much memory a document takes: exact for bytes, its characters for text."""
+    return len(document.content or "")
+
+
+def _in_utf8(document: SourceDocument) -> SourceDocument:
+    """Return a document that came as ``str`` in the form in which parser and hash take it: encoded once."""
+    assert isinstance(document.content, str)
+    try:
+        return document._replace(content=document.content.encode(), is_text=True)
+    except UnicodeEncodeError:  # half of a surrogate pair, which the parser refuses
+        return document
 
 
 def _advice(kind: FaultKind, retry_seconds: float) -> str:

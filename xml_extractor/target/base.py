@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import RowEncoder
@@ -29,6 +29,9 @@ from xml_extractor.mapping.records import (
     State,
 )
 from xml_extractor.target.ranges import FinishedRange, Stretch
+
+if TYPE_CHECKING:
+    from xml_extractor.target.key_work import OwedKeys
 
 
 class RunState(Enum):
@@ -231,6 +234,8 @@ class LoadHandle(ABC):
     """The way in that the target settled on, for the summary; None where there is nothing to choose."""
     keeps_ranges: bool = False
     """Whether ranges of keys that this run finishes are to be written down."""
+    owed_keys: OwedKeys | None = None
+    """What the load's tables owe of keys, to be built when everything is loaded; None = nothing."""
 
     def open_ranges(self, scope: str) -> list[Stretch]:
         """Say what this run is to cover; return, as they follow each other in the source, the stretches of
@@ -322,6 +327,7 @@ class Target(ABC):
         on_plan_change: str,
         settings: Mapping[str, Any],
         on_change: str = "ignore",
+        keys_after: bool = False,
     ) -> LoadHandle:
         """Connect, check the tables, and start a load or resume an unfinished one.
 
@@ -336,10 +342,13 @@ class Target(ABC):
             settings: kept with the load for the record; must hold no password.
             on_change: ``ignore``, ``report`` or ``replace``: whether :meth:`LoadHandle.lookup` has to say
                 what is needed to find changed documents; ``replace`` makes sure that old rows can be found.
+            keys_after: create tables without their keys (:attr:`LoadHandle.owed_keys`); where keys are no
+                matter of the target's, this makes no difference.
 
         Raises:
             TargetError: the target cannot be reached (within 10 seconds) or refuses.
             TargetSchemaError: tables are missing or do not fit; lists all that is wrong.
             UsageError: the ledger knows this contract under another source name; or the bookkeeping
-                tables are of a newer version of this program; or ``reload`` is not possible.
+                tables are of a newer version of this program; or ``reload``, or ``keys_after``, is not
+                possible.
         """

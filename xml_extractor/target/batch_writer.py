@@ -8,7 +8,6 @@ rows table by table, commit.  Around the attempt stand, from the inside out: ret
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from xml_extractor.errors import LoaderError, TargetError
 from xml_extractor.mapping.records import DocumentRecord, Key, Look, Rejection, Stage, State
 from xml_extractor.target import ledger
 from xml_extractor.target.base import BatchResult, BatchWriter, RejectedByTarget
+from xml_extractor.target.batch_numbers import BatchNumbers
 from xml_extractor.target.bisection import bisect
 from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
 from xml_extractor.target.claims import Claims, count_committed, keeps_rows
@@ -41,11 +41,12 @@ class DatabaseBatchWriter(BatchWriter):
         load_id: the load that ledger rows are to name.
         retry_seconds: how long after a first failure the target is retried.
         book: where finished ranges of keys are written down; None = nowhere.
+        numbers: the run's; None = this writer is the only one of its run.
     """
 
     def __init__(
         self, engine: Engine, plan: Plan, digests: ledger.DocumentDigests, load_id: int, retry_seconds: float,
-        name: str, book: RangeBook | None = None,
+        name: str, book: RangeBook | None = None, numbers: BatchNumbers | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._plan = plan
@@ -53,6 +54,7 @@ class DatabaseBatchWriter(BatchWriter):
         self._load_id = load_id
         self._retry_seconds = retry_seconds
         self._book = book
+        self._numbers = numbers or BatchNumbers()
         self._aborted = threading.Event()
         self._connection = Connection(engine, name, self._aborted)
         self._old_rows = OldRows(
@@ -157,7 +159,7 @@ class DatabaseBatchWriter(BatchWriter):
         result.attempts += 1
         began = perf_counter()
         session = self._connection.session()
-        batch = secrets.randbits(63)
+        batch = self._numbers.new()
         try:
             session.begin()
             failpoints.hit("before_claim", session)

@@ -5,6 +5,7 @@
 ``load_ledger``      one row a document: the one place that says whether it is loaded (laws 1 and 2)
 ``load_quarantine``  one row a quarantined document: stage, reason, place
 ``load_ranges``      one row a finished stretch of source keys: what a resumed load need not look at again
+``load_owed_keys``   one row a data table that was created without its keys, and has yet to get them
 
 The names of columns are no reserved words on any engine, so that statements can be written without quotes.
 """
@@ -26,12 +27,13 @@ RUNS: Final = "load_runs"
 LEDGER: Final = "load_ledger"
 QUARANTINE: Final = "load_quarantine"
 RANGES: Final = "load_ranges"
-TABLES: Final = (SCHEMA, RUNS, LEDGER, QUARANTINE, RANGES)
+OWED_KEYS: Final = "load_owed_keys"
+TABLES: Final = (SCHEMA, RUNS, LEDGER, QUARANTINE, RANGES, OWED_KEYS)
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The layout that this program writes."""
 
-TABLES_SINCE: Final = {RANGES: 2}
+TABLES_SINCE: Final = {RANGES: 2, OWED_KEYS: 3}
 """The version that brought a table, where that was not the first."""
 
 
@@ -117,12 +119,26 @@ def bookkeeping_specs() -> list[TableSpec]:
             ),
             primary_key=("range_key",),
         ),
+        TableSpec(
+            OWED_KEYS,
+            (
+                _column("table_digest", "binary(16)"),
+                _column("table_name", "nvarchar(max)"),
+                # Whose documents alone may be in the table until it has its keys.
+                _column("source_name", "nvarchar(max)"),
+                _column("contract", "nvarchar(max)"),
+                _column("owed", "nvarchar(max)"),
+                _column("created_at", "datetime2(6)"),
+            ),
+            primary_key=("table_digest",),
+        ),
     ]
 
 
 LEDGER_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[2].columns)
 QUARANTINE_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[3].columns)
 RANGES_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[4].columns)
+OWED_KEYS_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[5].columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +164,13 @@ def _to_version_2(engine: Engine, session: Session) -> list[str]:
     return statements
 
 
-UPGRADE_STEPS: tuple[UpgradeStep, ...] = (UpgradeStep(2, _to_version_2),)
+def _to_version_3(engine: Engine, session: Session) -> list[str]:
+    if _is_there(engine, session, OWED_KEYS, "table_digest"):
+        return []
+    return engine.create_statements([spec for spec in bookkeeping_specs() if spec.name == OWED_KEYS])
+
+
+UPGRADE_STEPS: tuple[UpgradeStep, ...] = (UpgradeStep(2, _to_version_2), UpgradeStep(3, _to_version_3))
 """Steps in ascending order; version 1 was the first layout."""
 
 

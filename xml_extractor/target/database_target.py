@@ -13,11 +13,14 @@ from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Engine, Session
 from xml_extractor.errors import TargetError, UsageError
 from xml_extractor.mapping.records import Key
-from xml_extractor.target import ledger, runs, schema_check
+from xml_extractor.target import ledger, owed_keys, runs, schema_check
 from xml_extractor.target.base import LedgerEntry, LoadHandle, RunState, Target
+from xml_extractor.target.batch_numbers import BatchNumbers
 from xml_extractor.target.batch_writer import DatabaseBatchWriter
 from xml_extractor.target.failures import Connection, is_bug, retried
 from xml_extractor.target.hash_salt import refuse_other_salt
+from xml_extractor.target.key_work import OwedKeys
+from xml_extractor.target.owed_keys import Origin
 from xml_extractor.target.ranges import FinishedRange, RangeBook, Stretch
 from xml_extractor.target.replacement import tables_without_key
 from xml_extractor.target.timestamps import utc_now
@@ -59,19 +62,23 @@ class DatabaseTarget(Target):
         on_plan_change: str,
         settings: Mapping[str, Any],
         on_change: str = "ignore",
+        keys_after: bool = False,
     ) -> LoadHandle:
         """Connect, check the tables, and start or resume a load; see :meth:`Target.prepare`.
 
         Two loaders that are started while a load is unfinished share its id and start time.  The first
         that ends well marks it finished; the other goes on under the same id.
         """
+        if keys_after:
+            self._refuse_keys_after(plan, replaces=on_plan_change == "reload" or on_change == "replace")
         connection = Connection(self._engine, "xml_extractor prepare", threading.Event(), write=not dry_run)
         with connection:
             run: runs.Run | None = None
             resumed = False
+            owed: list[str] = []
             engine = self._engine
             if self._open(connection, may_be_absent=dry_run and create_tables):
-                run, resumed = retried(
+                run, resumed, owed = retried(
                     connection,
                     self._retry_seconds,
                     "preparing the load",
@@ -85,6 +92,7 @@ class DatabaseTarget(Target):
                         on_plan_change,
                         on_change,
                         settings,
+                        keys_after,
                     ),
                 )
                 if not dry_run:
@@ -94,7 +102,7 @@ class DatabaseTarget(Target):
                         "choosing the way in",
                         lambda session: self._engine.settled(session, plan),
                     )
-        return DatabaseLoadHandle(
+        handle = DatabaseLoadHandle(
             engine,
             plan,
             source_name,
@@ -103,7 +111,15 @@ class DatabaseTarget(Target):
             self._retry_seconds,
             dry_run=dry_run,
             looks=on_change != "ignore",
+            owed=owed,
         )
+        if handle.owed_keys is not None:
+            try:
+                handle.owed_keys.turn.take_part()
+            except BaseException:
+                handle.close()
+                raise
+        return handle
 
     def _open(self, connection: Connection, *, may_be_absent: bool) -> bool:
         """Connect, in one attempt (law 6); return whether there is a database to look at."""
@@ -136,17 +152,29 @@ class DatabaseTarget(Target):
         on_plan_change: str,
         on_change: str,
         settings: Mapping[str, Any],
-    ) -> tuple[runs.Run | None, bool]:
-        """Return the load (None: a dry run, and no bookkeeping to look at) and whether it is resumed."""
-        if not schema_check.ready(self._engine, session, plan, create_tables=create_tables, dry_run=dry_run):
-            return None, False
+        keys_after: bool,
+    ) -> tuple[runs.Run | None, bool, list[str]]:
+        """Return the load (None: a dry run, and no bookkeeping to look at), whether it is resumed, and the
+        tables that owe keys."""
+        origin = Origin(source_name, plan.contract)
+        if not schema_check.ready(
+            self._engine,
+            session,
+            plan,
+            create_tables=create_tables,
+            dry_run=dry_run,
+            keys_after_for=origin if keys_after else None,
+        ):
+            return None, False, []
+        replaces = on_plan_change == "reload" or on_change == "replace"
+        owed = self._owed(session, plan, origin, replaces=replaces)
         known = runs.read_runs(session)
         of_contract = [run for run in known if run.contract == plan.contract]
         if not source_name_explicit:
             self._refuse_other_names(session, of_contract, source_name)
         of_source = [run for run in of_contract if run.source_name == source_name]
         _refuse_while_rolling_back(of_source)
-        if on_plan_change == "reload" or on_change == "replace":
+        if replaces:
             self._refuse_what_cannot_be_replaced(session, of_source, plan, any_plan=on_change == "replace")
         if on_plan_change != "reload":
             refuse_other_salt(session, of_source, settings)
@@ -154,11 +182,43 @@ class DatabaseTarget(Target):
         if run is not None:
             if not dry_run and not runs.mark_resumed(session, run.load_id, settings):
                 raise _being_rolled_back(run.load_id)
-            return run, True
+            return run, True, owed
         if dry_run:
-            return runs.Run.unwritten(plan, source_name, utc_now()), False
+            return runs.Run.unwritten(plan, source_name, utc_now()), False, owed
         failpoints.hit("run_start", session)
-        return runs.start(session, plan, source_name, settings, utc_now()), False
+        return runs.start(session, plan, source_name, settings, utc_now()), False, owed
+
+    def _refuse_keys_after(self, plan: Plan, *, replaces: bool) -> None:
+        why_not = self._engine.no_late_keys
+        if why_not is not None:
+            raise UsageError(f"--keys after cannot be had here: {why_not}. Use --keys during")
+        if replaces:
+            raise UsageError(
+                "--keys after and --on-change replace (or --on-plan-change reload) do not go together: what "
+                "a document had is found by the tables' keys. Leave one of the two out"
+            )
+        owed_keys.refuse_late_keys(plan)
+
+    def _owed(self, session: Session, plan: Plan, origin: Origin, *, replaces: bool) -> list[str]:
+        """Return the names of this source's tables that owe keys, and refuse what has to wait for them."""
+        owed = owed_keys.read(session)
+        names = {table.name for table in plan.tables}
+        for table in owed:
+            if table.origin != origin and table.spec.name in names:
+                raise UsageError(
+                    f"{table.spec.name} in {self._engine.display} has yet to get its keys (--keys after) "
+                    f"from the load of contract {table.origin.contract} from {table.origin.source_name}: run "
+                    "that load to its end first, then this one. Until then the rows of two sources could not be "
+                    "told apart where they break a key"
+                )
+        ours = [table.spec.name for table in owed if table.origin == origin]
+        if ours and replaces:
+            raise UsageError(
+                f"{', '.join(ours)} have yet to get their keys (--keys after), by which what a document had "
+                "is found: run the load once without --on-change replace and --on-plan-change reload, which "
+                "builds the keys"
+            )
+        return ours
 
     def _refuse_other_names(
         self, session: Session, of_contract: Sequence[runs.Run], source_name: str
@@ -241,6 +301,7 @@ class DatabaseLoadHandle(LoadHandle):
         *,
         dry_run: bool,
         looks: bool,
+        owed: Sequence[str] = (),
     ) -> None:
         self.load_id = 0 if run is None else run.load_id
         self.started_at = utc_now() if run is None else run.started_at
@@ -259,9 +320,13 @@ class DatabaseLoadHandle(LoadHandle):
         self._plan_digests: dict[int, str] = {}
         self._book = None if run is None else RangeBook(run.load_id, source_name, plan.contract)
         self.keeps_ranges = run is not None and not dry_run
+        self._numbers = BatchNumbers()
         self._aborted = threading.Event()
         self._lock = threading.Lock()
         self._connection = Connection(engine, "xml_extractor ledger", self._aborted, write=False)
+        if owed and not dry_run:
+            origin = Origin(source_name, plan.contract)
+            self.owed_keys = OwedKeys(engine, plan, origin, self.load_id, self._numbers, retry_seconds, owed)
 
     def open_ranges(self, scope: str) -> list[Stretch]:
         """Say what this run is to cover; return what earlier runs of this load finished of it."""
@@ -335,6 +400,7 @@ class DatabaseLoadHandle(LoadHandle):
             self._retry_seconds,
             f"xml_extractor writer {index}",
             self._book,
+            self._numbers,
         )
 
     def finish(self, state: RunState, summary: Mapping[str, Any]) -> None:
@@ -362,5 +428,7 @@ class DatabaseLoadHandle(LoadHandle):
         self._connection.abort()
 
     def close(self) -> None:
-        """Let go of the ledger's connection."""
+        """Let go of the ledger's connection, and of the turn to fill tables or build keys."""
         self._connection.close()
+        if self.owed_keys is not None:
+            self.owed_keys.turn.close()

@@ -118,6 +118,7 @@ class NullTarget(Target):
         on_plan_change: str,
         settings: Mapping[str, Any],
         on_change: str = "ignore",
+        keys_after: bool = False,
     ) -> LoadHandle:
         """Start counting."""
         return _UnrecordedLoad(lambda: CountingWriter(len(plan.tables)), lambda state: None)
@@ -238,6 +239,7 @@ class JsonLinesTarget(Target):
         on_plan_change: str,
         settings: Mapping[str, Any],
         on_change: str = "ignore",
+        keys_after: bool = False,
     ) -> LoadHandle:
         """Create the folder and open its files.
 

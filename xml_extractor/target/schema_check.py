@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.engines.base import Engine, FaultKind, Session, TableSpec, table_specs
 from xml_extractor.errors import TargetSchemaError
-from xml_extractor.target import bookkeeping, ledger, runs
+from xml_extractor.target import bookkeeping, ledger, owed_keys, runs
+from xml_extractor.target.owed_keys import Origin
 from xml_extractor.target.timestamps import utc_now
 
 logger = logging.getLogger(__name__)
@@ -20,10 +22,22 @@ _CREATE_ATTEMPTS: Final = 5
 """Another loader may create the same tables at the same moment; each attempt looks at what is there."""
 
 
-def ready(engine: Engine, session: Session, plan: Plan, *, create_tables: bool, dry_run: bool) -> bool:
+def ready(
+    engine: Engine,
+    session: Session,
+    plan: Plan,
+    *,
+    create_tables: bool,
+    dry_run: bool,
+    keys_after_for: Origin | None = None,
+) -> bool:
     """Check the tables, creating what is missing where allowed; return whether bookkeeping exists.
 
     It exists always, but for a dry run that would have created it.
+
+    Args:
+        keys_after_for: create the contract's tables without their keys, which they owe; the tables belong
+            to this source until they have them.  None = with their keys.
 
     Raises:
         TargetSchemaError: naming all that is missing or does not fit, or what was filled and is missing now.
@@ -53,15 +67,26 @@ def ready(engine: Engine, session: Session, plan: Plan, *, create_tables: bool, 
         if bookkeeping_exists:
             bookkeeping.upgrade(engine, session, utc_now(), dry_run=True)
         return bookkeeping_exists
-    if missing:
-        _create(engine, session, missing)
-        problems = engine.table_problems(session, plan)
-        if problems:
-            raise _schema_error(engine, problems, may_create=False)
+    # The loader's own first: in them it is written down what the others are created without.
+    own = [spec for spec in missing if spec.name in bookkeeping.TABLES]
+    if own:
+        _create(engine, session, own, engine.create_statements, lambda _: None)
     if bookkeeping.installed_version(session) == 0:
         bookkeeping.record_version(session, utc_now())
     for version in bookkeeping.upgrade(engine, session, utc_now(), dry_run=False):
         logger.info("upgraded the bookkeeping tables in %s to version %d", engine.display, version)
+    if len(own) < len(missing):
+        late = keys_after_for is not None
+        _create(
+            engine,
+            session,
+            [spec for spec in missing if spec not in own],
+            lambda specs: engine.create_statements(specs, keys=not late),
+            lambda specs: owed_keys.write(session, plan, keys_after_for, [spec.name for spec in specs]),
+        )
+        problems = engine.table_problems(session, plan)
+        if problems:
+            raise _schema_error(engine, problems, may_create=False)
     return True
 
 
@@ -151,13 +176,21 @@ def can_select(engine: Engine, session: Session, name: str) -> bool:
     return True
 
 
-def _create(engine: Engine, session: Session, missing: Sequence[TableSpec]) -> None:
-    """Create tables in one transaction."""
+def _create(
+    engine: Engine,
+    session: Session,
+    missing: Sequence[TableSpec],
+    statements: Callable[[Sequence[TableSpec]], list[str]],
+    note: Callable[[Sequence[TableSpec]], None],
+) -> None:
+    """Create tables in one transaction, in which ``note`` may write down that it was done."""
     for attempt in range(1, _CREATE_ATTEMPTS + 1):
         session.begin()
         try:
-            for statement in engine.create_statements(missing):
+            for statement in statements(missing):
                 session.execute(statement)
+            note(missing)
+            failpoints.hit("tables_created", session)
             session.commit()
         except Exception as error:
             session.rollback()

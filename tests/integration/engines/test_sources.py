@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.document_text import text_of
 from tests.support.plans import SOURCE
 from tests.support.tables import portable
 from xml_extractor.contract.plan import SourcePlan
@@ -37,6 +38,41 @@ def fill(
     session.execute_many(
         f"INSERT INTO {engine.quote(source.table)} VALUES (?, ?)", [(key, f"<a n='{key}'/>") for key in keys]
     )
+
+
+@pytest.mark.parametrize("key_type", ["int", "nvarchar(40)"])
+@pytest.mark.parametrize("columns", [(), ("app_id",)])
+def test_no_more_documents_than_asked_for(
+    engine: Engine, session: Session, key_type: str, columns: tuple[str, ...]
+) -> None:
+    """Memory is bounded by bytes, whatever the documents' sizes, and there is always one."""
+    source = replace(SOURCE, columns=columns)
+    keys: list[Any] = list(range(10, 30))
+    if key_type != "int":
+        keys = [f"k{key}" for key in keys]
+    fill(engine, session, key_type, keys)
+    sql = f"UPDATE {session.table('app_xml')} SET app_xml = ? WHERE app_id = ?"
+    texts: dict[Any, str | None] = {
+        key: "<a>" + "é" * (number % 7) * 40 + "</a>" for number, key in enumerate(keys)
+    }
+    texts[keys[3]] = None
+    for key, text in texts.items():
+        session.execute(sql, [text, key])
+    for most in (1, 100, 700, 10**6):
+        left = [*keys, 999 if key_type == "int" else "none"]
+        found: dict[Any, Any] = {}
+        while left:
+            documents = session.documents(source, left, most)
+            if not documents:
+                break
+            sizes = [len((text_of(d) or "").encode()) for d in documents]
+            if engine.name != "mssql":  # which judges by those that it has read
+                assert sum(sizes[:-1]) < most
+            assert [d.columns for d in documents] == [(d.key,) * len(columns) for d in documents]
+            found |= {d.key: text_of(d) for d in documents}
+            left = [key for key in left if key not in found]
+        assert len(left) == 1
+        assert found == texts
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
@@ -78,7 +114,7 @@ def test_documents_by_key(engine: Engine, session: Session) -> None:
     fill(engine, session, "int", list(range(3000)))
     found = session.documents(SOURCE, [2999, 5, 7, 99_999, *range(1000, 2500)])
     assert [d.key for d in found[:3]] == [5, 7, 1000]
-    assert found[0].content == "<a n='5'/>"
+    assert text_of(found[0]) == "<a n='5'/>"
     assert found[0].columns == ()
     assert len(found) == 1503
     assert session.documents(SOURCE, []) == []
@@ -96,7 +132,7 @@ def test_the_filter_and_further_columns(engine: Engine, session: Session) -> Non
     assert all_pages(session, source, 2) == [1, 3, 5, 7]
     assert all_pages(session, source, 2, start=2, end=6) == [3, 5]
     assert session.count_keys(source, 2, 6) == 2
-    assert [tuple(d) for d in session.documents(source, [1, 4])] == [
+    assert [(d.key, text_of(d), d.columns) for d in session.documents(source, [1, 4])] == [
         (1, "<a/>", ("50%?", 1)), (4, None, ("b", 4)),
     ]  # fmt: skip
 
@@ -107,7 +143,7 @@ def test_odd_table_names(engine: Engine, session: Session, name: str) -> None:
     fill(engine, session, "int", [2, 1], source)
     assert engine.key_problem(session, source) is None
     assert all_pages(session, source, 5) == [1, 2]
-    assert session.documents(source, [1])[0].content == "<a n='1'/>"
+    assert text_of(session.documents(source, [1])[0]) == "<a n='1'/>"
 
 
 def test_bytes_and_null_documents(engine: Engine, session: Session) -> None:
@@ -115,7 +151,7 @@ def test_bytes_and_null_documents(engine: Engine, session: Session) -> None:
         portable(engine.name, "CREATE TABLE app_xml (app_id integer PRIMARY KEY, app_xml {bytes})")
     )
     session.execute_many("INSERT INTO app_xml VALUES (?, ?)", [(1, b"\xff\xfe<"), (2, None), (3, b"")])
-    assert [d.content for d in session.documents(SOURCE, [1, 2, 3])] == [b"\xff\xfe<", None, b""]
+    assert [text_of(d) for d in session.documents(SOURCE, [1, 2, 3])] == [b"\xff\xfe<", None, b""]
 
 
 def test_staging_refuses_a_key_twice(engine: Engine, session: Session) -> None:

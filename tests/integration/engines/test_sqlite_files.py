@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.document_text import text_of
 from tests.support.plans import SOURCE
 from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import Engine
@@ -35,7 +36,7 @@ def test_reading_leaves_the_source_as_it_is(engine: Engine, file: Path, journal:
     before = file.read_bytes()
     session = engine.connect(write=False, application="tests")
     assert engine.key_problem(session, SOURCE) is None
-    assert session.documents(SOURCE, [1])[0].content == "<a/>"
+    assert text_of(session.documents(SOURCE, [1])[0]) == "<a/>"
     session.close()
     assert file.read_bytes() == before
 
@@ -111,7 +112,7 @@ def test_text_that_is_not_utf8_comes_as_bytes(engine: Engine) -> None:
     session = engine.connect(write=True, application="tests")
     session.execute("CREATE TABLE app_xml (app_id INTEGER PRIMARY KEY, app_xml TEXT)")
     session.execute("INSERT INTO app_xml VALUES (1, '<a/>'), (2, CAST(x'3cff3e' AS TEXT)), (3, 7)")
-    assert [d.content for d in session.documents(SOURCE, [1, 2, 3])] == ["<a/>", b"<\xff>", "7"]
+    assert [text_of(d) for d in session.documents(SOURCE, [1, 2, 3])] == ["<a/>", b"<\xff>", "7"]
     session.close()
 
 
@@ -129,7 +130,7 @@ def test_no_key_is_stepped_over_whatever_the_collation(engine: Engine, collation
     while page := session.key_page(SOURCE, found[-1] if found else None, None, None, 1):  # type: ignore[arg-type]
         found += page
     assert found == keys
-    assert [(d.key, d.content) for d in session.documents(SOURCE, keys)] == [(key, key) for key in keys]
+    assert [(d.key, text_of(d)) for d in session.documents(SOURCE, keys)] == [(key, key) for key in keys]
     assert [d.key for d in session.documents(SOURCE, ["A"])] == ["A"]
     session.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.document_text import text_of
 from tests.support.tables import portable
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.contract.types import parse_type
@@ -99,7 +100,7 @@ def test_odd_table_names(engine: Engine, session: Session, table: str) -> None:
     reader = open_reader(engine, source(name))
     reader.check()
     assert all_keys(reader) == [1, 2]
-    assert [d.content for d in reader.documents([2])] == ["<a>2</a>"]
+    assert [text_of(d) for d in reader.documents([2])] == ["<a>2</a>"]
     reader.close()
 
 
@@ -111,7 +112,7 @@ def test_string_keys_of_any_case_and_script(engine: Engine, session: Session) ->
     found = all_keys(reader)
     assert sorted(map(str, found)) == sorted(keys)
     assert len(found) == len(keys)
-    assert {d.key: d.content for d in reader.documents(found)} == {key: f"<a>{key}</a>" for key in keys}
+    assert {d.key: text_of(d) for d in reader.documents(found)} == {key: f"<a>{key}</a>" for key in keys}
     reader.close()
 
 
@@ -123,7 +124,7 @@ def test_documents_come_with_columns_as_text_and_vanished_keys_are_left_out(
     session.execute("INSERT INTO t VALUES (1, '<a/>', 5, 'x', NULL), (2, NULL, 7.25, '', 4)")
     reader = open_reader(engine, source("t", columns=("n", "s", "z")))
     documents = reader.documents([1, 2, 3])
-    assert [(d.key, d.content) for d in documents] == [(1, "<a/>"), (2, None)]
+    assert [(d.key, text_of(d)) for d in documents] == [(1, "<a/>"), (2, None)]
     assert documents[1].columns == ("7.25", "", "4")
     assert documents[0].columns[1:] == ("x", None)
     reader.close()

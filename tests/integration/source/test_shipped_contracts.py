@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from tests.support.document_text import text_of
 from xml_extractor.contract import check_contract, read_contract
 from xml_extractor.contract.plan import Plan, SourceKind
 from xml_extractor.engines import dialect_engine, dialect_names, open_engine
@@ -165,7 +166,7 @@ def test_a_real_dump_is_staged_and_read_back(database_url: str) -> None:
     reader.open()
     reader.check()
     keys = [key for page in reader.key_pages(page_size=300) for key in page]
-    documents = {d.key: d.content for d in reader.documents(keys)}
+    documents = {d.key: text_of(d) for d in reader.documents(keys)}
     reader.close()
     wanted = {int(r.get("id", "")): etree.tostring(r, encoding="unicode", with_tail=False) for r in root}
     assert documents == wanted
@@ -181,7 +182,7 @@ def test_the_sample_is_written_once_and_completed(database_url: str) -> None:
     assert write_sample(engine, plan, 1600, 1) == 100
     reader = SourceReader(engine, plan.source)
     reader.open()
-    found = [(d.key, d.content) for d in _documents(reader)]
+    found = [(d.key, text_of(d)) for d in _documents(reader)]
     reader.close()
     assert found == list(generate_applications(1600, 1))
 

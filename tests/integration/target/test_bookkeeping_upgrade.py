@@ -86,7 +86,7 @@ def test_a_database_of_version_1_is_upgraded_and_its_load_goes_on(
     finally:
         handle.close()
     versions = query(database_url, "SELECT version FROM load_schema ORDER BY version")
-    assert [row[0] for row in versions] == [1, 2]
+    assert [row[0] for row in versions] == [1, 2, 3]
     refusals = query(
         database_url, "SELECT source_key, code, document_hash FROM load_quarantine ORDER BY source_key"
     )
@@ -94,9 +94,10 @@ def test_a_database_of_version_1_is_upgraded_and_its_load_goes_on(
         ("3", "not_well_formed", None), ("4", "not_well_formed", b"n" * 16),
     ]  # fmt: skip
     assert query(database_url, "SELECT * FROM load_ranges") == []
+    assert query(database_url, "SELECT * FROM load_owed_keys") == []
     assert query(database_url, "SELECT load_id, ranges_epoch FROM load_runs") == [(1, None)]
     prepare(old).close()
-    assert len(query(database_url, "SELECT version FROM load_schema")) == 2, "upgraded once"
+    assert len(query(database_url, "SELECT version FROM load_schema")) == 3, "upgraded once"
 
 
 def test_what_an_administrator_did_by_hand_is_not_done_again(old: Engine, database_url: str) -> None:
@@ -105,10 +106,11 @@ def test_what_an_administrator_did_by_hand_is_not_done_again(old: Engine, databa
         database_url,
         old.add_column_statement(specs[bookkeeping.QUARANTINE], "document_hash"),
         *old.create_statements([specs[bookkeeping.RANGES]]),
+        *old.create_statements([specs[bookkeeping.OWED_KEYS]]),
     )
     prepare(old).close()
     assert query(database_url, "SELECT ranges_epoch FROM load_runs") == [(None,)]
-    assert query(database_url, "SELECT MAX(version) FROM load_schema") == [(2,)]
+    assert query(database_url, "SELECT MAX(version) FROM load_schema") == [(3,)]
 
 
 def test_nothing_is_upgraded_by_what_only_looks(old: Engine, database_url: str) -> None:
@@ -124,7 +126,7 @@ def test_nothing_is_upgraded_by_what_only_looks(old: Engine, database_url: str) 
     assert [row[0] for row in query(database_url, "SELECT version FROM load_schema")] == [1]
 
 
-def test_version_2_made_from_version_1_is_what_a_new_database_gets(old: Engine, database_url: str) -> None:
+def test_what_is_made_from_version_1_is_what_a_new_database_gets(old: Engine, database_url: str) -> None:
     """Whatever is written to a new layout can be written to an upgraded one: every column, in every table."""
     prepare(old).close()
     for spec in bookkeeping.bookkeeping_specs():

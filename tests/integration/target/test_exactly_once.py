@@ -22,7 +22,7 @@ from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import Engine, FaultKind, Session
 from xml_extractor.errors import TargetError, TargetSchemaError
 from xml_extractor.mapping.records import DocumentRecord, State
-from xml_extractor.target import runs
+from xml_extractor.target import bookkeeping, runs
 from xml_extractor.target.base import BatchResult, BatchWriter, LoadHandle, RunState
 from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS
 from xml_extractor.target.database_target import DatabaseTarget
@@ -164,7 +164,7 @@ def test_loaders_that_start_at_once_on_an_empty_database_agree_on_its_tables(dat
     assert len(set(fresh)) == len(fresh)
     numbers = tables.query(database_url, "SELECT load_id FROM load_runs ORDER BY load_id")
     assert numbers == [(number,) for number in range(1, len(fresh) + 1)]
-    assert tables.query(database_url, "SELECT version FROM load_schema") == [(2,)]
+    assert tables.query(database_url, "SELECT version FROM load_schema") == [(bookkeeping.SCHEMA_VERSION,)]
 
 
 # ------------------------------------------------------------------------------------ lost answers

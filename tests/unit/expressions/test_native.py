@@ -6,18 +6,17 @@ import datetime
 from decimal import Context, Decimal
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.interpreters import needs_native
 from tests.unit.expressions import support
 from tests.unit.expressions.cases import BINARY_CONDITIONS, CONDITIONS, EVALUATION_ERRORS, VALUES
 from xml_extractor.contract.expression import Expression, ExpressionError
 from xml_extractor.contract.expression_parser import parse_condition, parse_expression
 from xml_extractor.mapping.expression_runtime import EvaluationError, Frame, compile_expression
-from xml_extractor.mapping.interpreter_choice import why_not_native
 
-pytestmark = pytest.mark.skipif(why_not_native() is not None, reason=f"not built: {why_not_native()}")
+pytestmark = needs_native
 
 MORE = [
     "price * five / wide", "ROUND(wide * price, 3)", "CAST(wide AS decimal(12,2)) + change", "-price - cash",

@@ -6,37 +6,28 @@ fuzzers, run both interpreters (``tests/support/interpreters.py``).
 
 from __future__ import annotations
 
-import gc
 import logging
-import os
-import random
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
 from tests.fuzz.documents import VALUES, applications, escaped, releases
-from tests.support.interpreters import REQUIRE_VARIABLE, BothMappers
+from tests.support.interpreters import BothMappers, needs_native
 from tests.unit.mapping.mapping_support import STARTED_AT, map_document, plan_of
 from xml_extractor.contract import read_contract
 from xml_extractor.contract.plan import Plan
 from xml_extractor.errors import UsageError
 from xml_extractor.mapping import interpreter_choice
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
-from xml_extractor.mapping.interpreter_choice import VARIABLE, InterpreterChoice, why_not_native
+from xml_extractor.mapping.interpreter_choice import VARIABLE, InterpreterChoice
 from xml_extractor.mapping.records import SourceDocument
 
 PROJECT = Path(__file__).parents[3]
-HAS_NATIVE = why_not_native() is None
-needs_native = pytest.mark.skipif(
-    not HAS_NATIVE and not os.environ.get(REQUIRE_VARIABLE), reason=f"not built: {why_not_native()}"
-)
 ID_ONLY = "t: {primary_key: [id], columns: {id: {from: $key, type: int}}}"
 
 
@@ -311,38 +302,3 @@ def test_large_documents_are_walked_without_the_lock() -> None:
     document = SourceDocument(1, "<r>" + "".join(f"<a>{n}</a>" for n in range(20_000)) + "</r>")
     rows = both.map(both.parse(document), document).rows
     assert rows[1][-1] == (1, 20_000, 19_999)
-
-
-# ------------------------------------------------------------------------------------------ memory
-
-
-@needs_native
-def test_nothing_is_left_of_documents() -> None:
-    """Good, refused and hostile documents, round after round: the process must not grow."""
-    plan = read_contract(PROJECT / "config" / "loan_application.yaml").plan
-    mappers = [
-        (DataMapper(plan, datetime.now(UTC), InterpreterChoice.NATIVE), applications(40)),
-        (
-            DataMapper(
-                plan_of(PLACES, f"document: {{root: /r, namespaces: {NAMESPACES}}}"),
-                STARTED_AT,
-                InterpreterChoice.NATIVE,
-            ),
-            [text for name, text in HOSTILE.items() if name not in ("wide", "long texts")],
-        ),
-    ]
-    rng = random.Random(1)
-
-    def go_round(times: int) -> int:
-        for _ in range(times):
-            for mapper, texts in mappers:
-                document = SourceDocument(1, rng.choice(texts))
-                try:
-                    mapper.map(mapper.parse(document), document)
-                except (DocumentRejected, DocumentSkipped):
-                    continue
-        gc.collect()
-        return psutil.Process().memory_info().rss
-
-    warm = go_round(1500)
-    assert go_round(4000) - warm < 4 * 2**20

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from xml_extractor.mapping.records import Rejection, Stage
+from xml_extractor.mapping.document_hash import document_hash
+from xml_extractor.mapping.records import Rejection, SourceDocument, Stage
 from xml_extractor.mapping.rejection import DocumentRejected
 from xml_extractor.mapping.xml_parser import MAX_DEPTH, DocumentParser
 
@@ -281,3 +282,71 @@ def test_hostile_documents_are_refused_at_once() -> None:
     refused("<!DOCTYPE a [" + "<!-- -->" * 100_000)
     refused("<" * 1_000_000)
     assert time.perf_counter() - started < 5
+
+
+# ------------------------------------------------------------------------------------------ text as bytes
+
+HEADS = [
+    "", "\ufeff", " ", "\n\ufeff ", "<?xml version='1.0'?>", "<?xml version='1.0' encoding='utf-8'?>",
+    "<?xml version='1.0' encoding='utf-16'?>", "<?xml version='1.0' encoding='iso-8859-1'?>",
+    "<?xml version='1.0' encoding='bogus'?>", "\r\n<?xml version='1.0' encoding='windows-1252'?>", "\0",
+    "<\0", "<!DOCTYPE a [<!ENTITY x 'y'>]>", "<?xml version='1.0' encoding='latin1'?><!DOCTYPE a>",
+    "<!-- -->",
+]  # fmt: skip
+BODIES = ["", "<a/>", "<a>é漢🎵</a>", "<é/>", "<a\0/>", "<a>", "<a>&x;</a>", "text"]
+TAILS = [b"", b"\xff", b"\xed\xa0\x80", b"\xc3"]
+
+
+def outcome(content: str | bytes | None, *, is_text: bool = False) -> str | Rejection:
+    try:
+        return etree.tostring(DocumentParser().parse(content, is_text=is_text), encoding="unicode")
+    except DocumentRejected as error:
+        return error.rejection
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("head", HEADS)
+def test_bytes_of_a_text_are_taken_as_the_text_is(head: str, body: str, tail: bytes) -> None:
+    """A source may give a text as its bytes: rows and hash are those of the text, so that what the ledger
+    recorded of it when it was read as text holds."""
+    raw = (head + body).encode()
+    raw = raw.replace(b"</a>", tail + b"</a>") if b"</a>" in raw else raw + tail
+    try:
+        decoded: str | bytes = raw.decode()
+    except UnicodeDecodeError:
+        decoded = raw
+    assert outcome(raw, is_text=True) == outcome(decoded)
+    assert document_hash(SourceDocument(1, raw, is_text=True)) == document_hash(SourceDocument(1, decoded))
+    assert document_hash(SourceDocument(1, raw, ("x",), True)) == document_hash(
+        SourceDocument(1, decoded, ("x",))
+    )
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "<a>" + "<b c='1'>é &amp; <![CDATA[<]]></b>" * 90 + "</a>",
+        "<a>" + "<b>" * 300 + "</b>" * 300 + "</a>",
+        "<a>" + "x" * 1000 + "</b>", "<a>" + "x" * 1000, "<a>" + "x" * 1000 + "&nope;</a>",
+        "<a>" + "<p:b/>" * 100 + "</a>", "<a/>" + "<!-- x -->" * 100, "<a/>" + " " * 1000 + "<b/>",
+        "x" * 1000,
+        "<?xml version='1.0' encoding='latin1'?><!DOCTYPE a>\n<a>" + "é" * 1000 + "</a>",
+        "<a>" + "\x01" * 1000 + "</a>", "<a>" + "<?p x?>y<!-- z -->" * 100 + "</a>",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("piece", [1, 7, 64])
+def test_large_documents_in_pieces_are_what_they_are_whole(
+    document: str, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = outcome(document)
+    monkeypatch.setattr("xml_extractor.mapping.xml_parser.LARGE_BYTES", 500)
+    monkeypatch.setattr("xml_extractor.mapping.xml_parser.PIECE_BYTES", piece)
+    parser = DocumentParser()
+    for _ in range(2):  # and the parser is as good as new afterwards
+        try:
+            found: str | Rejection = etree.tostring(parser.parse(document), encoding="unicode")
+        except DocumentRejected as error:
+            found = error.rejection
+        assert found == whole
+        assert etree.tostring(parser.parse("<ok/>")) == b"<ok/>"

@@ -28,6 +28,7 @@ VALUES: dict[str, tuple[str, str, str]] = {
     "batch_size": ("10", "20", "30"),
     "queue_size": ("10", "20", "30"),
     "on_change": ("ignore", "report", "replace"),
+    "keys": ("during", "after", "during"),
     "max_quarantined": ("10", "5%", "2.5%"),
     "max_drift": ("0", "50", "12.5"),
     "drift_sample": ("0", "300", "400"),

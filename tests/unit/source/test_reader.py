@@ -6,10 +6,13 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from random import Random
 from time import monotonic
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.engines.base import Engine, Fault, FaultKind
@@ -35,7 +38,9 @@ class FakeSession:
         self.engine.fail()
         return self.engine.pages(after)
 
-    def documents(self, source: Any, keys: Sequence[Key]) -> list[SourceDocument]:
+    def documents(
+        self, source: Any, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
         self.engine.fail()
         return self.engine.found
 
@@ -58,6 +63,7 @@ class FakeEngine:
         self.sessions: list[FakeSession] = []
         self.found: list[SourceDocument] = []
         self.pages: Callable[[Any], list[Key | None]] = lambda after: []
+        self.session_type = FakeSession
 
     def fail(self) -> None:
         if self.failures:
@@ -67,7 +73,7 @@ class FakeEngine:
         assert not write
         if self.connect_failures:
             raise Broken(self.connect_failures.pop(0))
-        self.sessions.append(FakeSession(self))
+        self.sessions.append(self.session_type(self))
         return self.sessions[-1]
 
     def classify(self, error: BaseException) -> Fault:
@@ -88,7 +94,7 @@ def reader_of(engine: FakeEngine, plan: SourcePlan = PLAN, **options: Any) -> So
 
 def test_a_lost_connection_is_replaced_and_the_statement_repeated(engine: FakeEngine) -> None:
     reader = reader_of(engine)
-    engine.found = [SourceDocument(1, "<a/>")]
+    engine.found = [SourceDocument(1, b"<a/>", is_text=True)]
     engine.failures = [FaultKind.DISCONNECTED]
     engine.connect_failures = [FaultKind.DISCONNECTED]
     assert reader.documents([1]) == engine.found
@@ -180,8 +186,8 @@ def test_strings_may_sort_as_their_collation_says(engine: FakeEngine) -> None:
 
 def test_further_columns_come_as_text(engine: FakeEngine) -> None:
     plan = SourcePlan(name=None, table="t", key="k", document="d", where=None, columns=("n", "b"))
-    engine.found = [SourceDocument(1, "<a/>", (Decimal("1E+2"), b"\xff"))]
-    assert reader_of(engine, plan).documents([1]) == [SourceDocument(1, "<a/>", ("100", "ff"))]
+    engine.found = [SourceDocument(1, b"<a/>", (Decimal("1E+2"), b"\xff"))]
+    assert reader_of(engine, plan).documents([1]) == [SourceDocument(1, b"<a/>", ("100", "ff"))]
     engine.found = [SourceDocument(1, "<a/>", ("x", {"secret": 1}))]
     with pytest.raises(SourceError, match=r"column b of source table t has a type \(dict\)"):
         reader_of(engine, plan).documents([1])
@@ -193,3 +199,42 @@ def test_close_twice_and_unopened(engine: FakeEngine) -> None:
     reader.close()
     SourceReader(cast(Engine, engine), PLAN).close()
     assert engine.sessions[0].closed
+
+
+def test_text_is_encoded_once_but_for_text_that_has_no_bytes(engine: FakeEngine) -> None:
+    engine.found = [SourceDocument(1, "<ä/>"), SourceDocument(2, "<\ud800/>"), SourceDocument(3, None)]
+    assert reader_of(engine).documents([1, 2, 3]) == [
+        SourceDocument(1, "<ä/>".encode(), is_text=True), SourceDocument(2, "<\ud800/>"),
+        SourceDocument(3, None),
+    ]  # fmt: skip
+
+
+@given(
+    gone=st.sets(st.integers(0, 20)),
+    sizes=st.lists(st.integers(0, 9), min_size=21, max_size=21),
+    most=st.integers(1, 30),
+    shuffled=st.randoms(use_true_random=False),
+)
+def test_slices_hold_each_document_once_whatever_the_source_gives_at_a_time(
+    gone: set[int], sizes: list[int], most: int, shuffled: Random
+) -> None:
+    class Session(FakeSession):
+        def documents(
+            self, source: Any, keys: Sequence[Key], most_bytes: int | None = None
+        ) -> list[SourceDocument]:
+            found: list[SourceDocument] = []
+            there = [key for key in keys if key not in gone]
+            shuffled.shuffle(there)  # an order of its own: only what came back counts
+            for key in there:
+                found.append(SourceDocument(key, b"x" * sizes[int(key)]))
+                if sum(len(document.content or b"") for document in found) >= most:
+                    break
+            return found
+
+    fake = FakeEngine()
+    fake.session_type = Session
+    keys = list(range(21))
+    slices = list(reader_of(fake).slices(keys))
+    assert sorted(d.key for slice_ in slices for d in slice_.documents) == sorted(set(keys) - gone)
+    assert sorted(key for slice_ in slices for key in slice_.vanished) == sorted(gone)
+    assert [slice_.is_last for slice_ in slices] == [False] * (len(slices) - 1) + [True]

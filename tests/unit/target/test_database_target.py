@@ -145,18 +145,18 @@ def test_bookkeeping_of_an_older_version_is_upgraded_once(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     steps = (
-        bookkeeping.UpgradeStep(3, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN three TEXT"]),
         bookkeeping.UpgradeStep(4, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN four TEXT"]),
+        bookkeeping.UpgradeStep(5, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN five TEXT"]),
     )
     monkeypatch.setattr(bookkeeping, "UPGRADE_STEPS", steps)
-    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 5)
     with pytest.raises(UsageError, match="without --dry-run"):
         prepare(engine, dry_run=True)
     with caplog.at_level(logging.INFO):
         prepare(engine, create_tables=False).close()
         prepare(engine, create_tables=False).close()
-    assert query(engine, "SELECT version FROM load_schema ORDER BY version") == [(2,), (3,), (4,)]
-    assert query(engine, "SELECT three, four FROM load_ledger") == []
+    assert query(engine, "SELECT version FROM load_schema ORDER BY version") == [(3,), (4,), (5,)]
+    assert query(engine, "SELECT four, five FROM load_ledger") == []
     assert sum("upgraded" in message for message in caplog.messages) == 2
 
 
@@ -164,16 +164,16 @@ def test_a_failed_upgrade_leaves_the_older_version(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = (
-        bookkeeping.UpgradeStep(3, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN three TEXT", "nonsense"]),
+        bookkeeping.UpgradeStep(4, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN four TEXT", "nonsense"]),
     )
     monkeypatch.setattr(bookkeeping, "UPGRADE_STEPS", steps)
-    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 3)
-    with pytest.raises(TargetSchemaError, match="ADD COLUMN three TEXT;") as raised:
+    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 4)
+    with pytest.raises(TargetSchemaError, match="ADD COLUMN four TEXT;") as raised:
         prepare(engine)
     assert "INSERT INTO" in str(raised.value), "the whole script, for somebody who may run it"
-    assert query(engine, "SELECT version FROM load_schema") == [(2,)]
+    assert query(engine, "SELECT version FROM load_schema") == [(3,)]
     columns = {row[1] for row in query(engine, "PRAGMA table_info(load_ledger)")}
-    assert "three" not in columns
+    assert "four" not in columns
 
 
 # ------------------------------------------------------------------------------------- connecting

@@ -47,11 +47,12 @@ _FIXED_BYTES: Final = {
 # ------------------------------------------------------------------------------------- statements
 
 
-def create_statements(tables: Sequence[TableSpec], schema: str | None) -> list[str]:
+def create_statements(tables: Sequence[TableSpec], schema: str | None, *, keys: bool = True) -> list[str]:
     """Return CREATE TABLE statements, parents first.
 
     Args:
         schema: where tables named without a schema go; it has to be there already.
+        keys: give them their keys; without, columns are as they are with them.
     """
     return [
         create_statement(
@@ -59,7 +60,8 @@ def create_statements(tables: Sequence[TableSpec], schema: str | None) -> list[s
             quote_table=lambda name: names.quote_table(name, schema),
             column_definition=_column_definition,
             quote=names.quote_identifier,
-            primary_key=_primary_key([c.type for c in table.columns if c.name in table.primary_key]),
+            primary_key=primary_key_words(table),
+            keys=keys,
         )
         for table in parents_first(tables)
     ]
@@ -112,6 +114,11 @@ def _column_definition_of(column: ColumnSpec, *, in_key: bool) -> str:
             definition += f" COLLATE {collation}"
     # NULL is said too: what is left out is decided by the session's ANSI_NULL_DFLT_ON.
     return f"{definition} {'NULL' if column.nullable else 'NOT NULL'}"
+
+
+def primary_key_words(table: TableSpec) -> str:
+    """Return the words by which a table's primary key is declared."""
+    return _primary_key([column.type for column in table.columns if column.name in table.primary_key])
 
 
 def _primary_key(kinds: Sequence[SqlType]) -> str:

@@ -28,6 +28,7 @@ from xml_extractor.engines.mssql.server_url import parse_server
 from xml_extractor.engines.mssql.wires import Wire
 
 if TYPE_CHECKING:
+    from xml_extractor.engines.late_keys import LateKeys
     from xml_extractor.engines.mssql.bulkcopy import Service
     from xml_extractor.engines.mssql.core_wire import CoreWire
 
@@ -150,9 +151,24 @@ class MssqlEngine(Engine):
 
     # ---- DDL
 
-    def create_statements(self, tables: Sequence[TableSpec]) -> list[str]:
+    def create_statements(self, tables: Sequence[TableSpec], *, keys: bool = True) -> list[str]:
         """Return CREATE TABLE statements, parents first."""
-        return ddl.create_statements(tables, self.options.schema)
+        return ddl.create_statements(tables, self.options.schema, keys=keys)
+
+    def late_keys(self) -> LateKeys:
+        """Return how keys are built on filled tables."""
+        from xml_extractor.engines.late_keys import BUILD_SECONDS
+        from xml_extractor.engines.mssql.late_keys import MssqlLateKeys
+
+        limits = self.options.limits
+        patient = replace(
+            limits,
+            statement_seconds=BUILD_SECONDS,
+            lock_seconds=limits.lock_seconds or limits.statement_seconds,
+        )
+        return MssqlLateKeys(
+            replace(self, options=replace(self.options, limits=patient)), self.options.schema
+        )
 
     def add_column_statement(self, table: TableSpec, column: str) -> str:
         """Return the statement that adds a column."""

@@ -13,6 +13,7 @@ from typing import Final
 DATA: Final = {
     2627: ("unique_violation", "a row with the same key is already there"),
     2601: ("unique_violation", "a row with the same key is already there"),
+    1505: ("unique_violation", "two rows have the same key"),  # where the key is built on rows
     515: ("not_null_violation", "a column that must be given is NULL"),
     547: ("constraint_violation", "a constraint refuses the row"),  # told apart by its text
     550: ("check_violation", "a row breaks the view's WITH CHECK OPTION"),

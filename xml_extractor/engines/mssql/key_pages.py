@@ -38,6 +38,7 @@ class SourceTable:
         self._key: KeyColumn = KeyColumn.of(found)
         self._quoted = quote_identifier(found.name)
         self._columns = ", ".join(_selected(existing, name) for name in source.columns)
+        self._mean_bytes: float | None = None  # of documents
 
     def key_page(
         self, query: Query, after: Key | None, start: Key | None, end: Key | None, limit: int
@@ -59,8 +60,26 @@ class SourceTable:
         rows = query(sql, parameters)
         return _key(rows[0][0]) if rows else None
 
-    def documents(self, query: Query, keys: Sequence[Key]) -> list[SourceDocument]:
-        """Return the documents with these keys, in key order."""
+    def documents(
+        self, query: Query, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
+        """Return the documents with these keys, in key order; with a limit, as many as are likely to come to
+        that, by the size of those that came before."""
+        if most_bytes is None:
+            return self._documents(query, keys)
+        found: list[SourceDocument] = []
+        start = 0
+        while start < len(keys) and not found:
+            wanted = keys[start : start + max(1, int(most_bytes / (self._mean_bytes or most_bytes / 8)))]
+            start += len(wanted)
+            found = self._documents(query, wanted)
+        if found:
+            mean = sum(_size(document) for document in found) / len(found)
+            # The mean leans to what came last, so that a stretch of large documents is noticed.
+            self._mean_bytes = max(1.0, mean if self._mean_bytes is None else (self._mean_bytes + mean) / 2)
+        return found
+
+    def _documents(self, query: Query, keys: Sequence[Key]) -> list[SourceDocument]:
         selected = f"{self._quoted}, {quote_identifier(self._source.document)}"
         if self._columns:
             selected = f"{selected}, {self._columns}"
@@ -101,6 +120,12 @@ def _selected(existing: ExistingTable, name: str) -> str:
 def _key(value: Any) -> Any:
     """Whole numbers of decimal columns come as Decimal."""
     return int(value) if isinstance(value, Decimal) else value
+
+
+def _size(document: SourceDocument) -> int:
+    """Return about how much memory a document takes; text comes as UTF-16."""
+    content = document.content or b""
+    return 2 * len(content) if isinstance(content, str) else len(content)
 
 
 def _content(value: Any) -> str | bytes | None:

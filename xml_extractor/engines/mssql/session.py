@@ -304,9 +304,11 @@ class MssqlSession(Session):
         """Return the last key from ``start`` to ``end`` inclusive."""
         return self._source(source).last_key(self.query, start, end)
 
-    def documents(self, source: SourcePlan, keys: Sequence[Key]) -> list[SourceDocument]:
+    def documents(
+        self, source: SourcePlan, keys: Sequence[Key], most_bytes: int | None = None
+    ) -> list[SourceDocument]:
         """Return the documents with these keys, in key order."""
-        return self._source(source).documents(self.query, keys)
+        return self._source(source).documents(self.query, keys, most_bytes)
 
     # ---- target side
 

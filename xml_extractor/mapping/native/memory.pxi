@@ -12,6 +12,18 @@ cdef struct Arena:
     char* end
 
 
+cdef extern from *:
+    """
+    #if defined(EACH_ALONE) || defined(__SANITIZE_ADDRESS__)
+    #define IS_EACH_ALONE 1
+    #else
+    #define IS_EACH_ALONE 0
+    #endif
+    """
+    # Compiled so, each piece of memory is a chunk of its own, so that memory checkers see its ends.
+    const bint IS_EACH_ALONE
+
+
 cdef enum:
     FIRST_CHUNK = 131072
 
@@ -79,7 +91,7 @@ cdef void arena_close(Arena* arena) noexcept nogil:
 
 
 cdef void* allocate_more(Arena* arena, size_t size) noexcept nogil:
-    cdef size_t room = FIRST_CHUNK if size < FIRST_CHUNK / 4 else size
+    cdef size_t room = FIRST_CHUNK if size < FIRST_CHUNK / 4 and not IS_EACH_ALONE else size
     cdef Chunk* chunk = new_chunk(room)
     if chunk == NULL:
         return NULL
@@ -96,6 +108,8 @@ cdef void* allocate_more(Arena* arena, size_t size) noexcept nogil:
 cdef inline void* allocate(Arena* arena, size_t size) noexcept nogil:
     """Return memory aligned for any struct here; NULL where there is none."""
     cdef char* found = arena.free
+    if IS_EACH_ALONE:
+        return allocate_more(arena, size)
     size = (size + 7) & ~<size_t>7
     if <size_t>(arena.end - found) < size:
         return allocate_more(arena, size)

@@ -84,7 +84,7 @@ def locate_keys(
                     key = ledger.key(load_id, digest, text) if digest_place(digest)[0] in wanted else None
                     if key is not None:
                         keys.append(key)
-                there = {document.key for document in reader.documents(keys)} if keys else set()
+                there = {document.key for slice_ in reader.slices(keys) for document in slice_.documents}
                 for key in keys:
                     if key not in there:
                         differences.add(Difference(Kind.SOURCE_ROW_GONE, key))

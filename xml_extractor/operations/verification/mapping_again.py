@@ -19,7 +19,6 @@ from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, Docu
 from xml_extractor.mapping.document_hash import document_hash
 from xml_extractor.mapping.records import Key, Row, SourceDocument, State
 from xml_extractor.operations.verification.subject import Connections
-from xml_extractor.processing.document_fetcher import FETCH_BYTES, FIRST_FETCH_DOCUMENTS, document_bytes
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target.bookkeeping import LEDGER
 from xml_extractor.target.content_digest import Share, TableDigest
@@ -74,7 +73,6 @@ class PageMapper:
         self._reader = reader
         self._mappers: dict[datetime, DataMapper] = {}
         self._runs: dict[int, Run] = {}
-        self._mean_bytes = FETCH_BYTES / FIRST_FETCH_DOCUMENTS
         self._forms = [RowForm.of(self._subject.target, table) for table in self._subject.plan.tables]
 
     def sums(self, keys: Sequence[Key]) -> PageSums:
@@ -147,17 +145,9 @@ class PageMapper:
         return entries
 
     def _documents(self, keys: Sequence[Key]) -> Iterator[SourceDocument]:
-        start = 0
-        while start < len(keys):
+        for slice_ in self._reader.slices(keys):
             self._connections.check()
-            wanted = keys[start : start + max(1, int(FETCH_BYTES / self._mean_bytes))]
-            start += len(wanted)
-            documents = self._reader.documents(wanted)
-            yield from documents
-            if documents:
-                size_bytes = sum(map(document_bytes, documents))
-                # The mean leans to what came last, so that a stretch of large documents is noticed.
-                self._mean_bytes = max(1.0, (self._mean_bytes + size_bytes / len(documents)) / 2)
+            yield from slice_.documents
 
     def _mapper(self, run: Run) -> DataMapper:
         """The mapper for which GETUTCDATE() is when that load began."""
