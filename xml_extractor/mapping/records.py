@@ -138,3 +138,11 @@ class DocumentRecord:
     unknown_elements: tuple[str, ...] = field(default=())
     previous: Previous | None = None
     look: Look | None = None
+
+    def __reduce__(self) -> tuple[type[DocumentRecord], tuple[Any, ...]]:
+        """Pickle by position: records cross process borders by the million, and what a dataclass with slots
+        does by itself takes twice as long."""
+        return DocumentRecord, (
+            self.key, self.state, self.document_hash, self.rows, self.row_counts, self.size_bytes,
+            self.rejection, self.truncated_values, self.unknown_elements, self.previous, self.look,
+        )  # fmt: skip
