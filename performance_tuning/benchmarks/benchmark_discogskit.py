@@ -171,7 +171,9 @@ def figures_of(
     figures = []
     for side, other in COMPARED.items():
         if side in runs:
-            ratios = [its.wall / mine.wall for mine, its in zip(runs[side], runs[other], strict=True)]
+            pairs = list(zip(runs[side], runs[other], strict=True))
+            ratios = [its.wall / mine.wall for mine, its in pairs]
+            by_cpu = median((its.cpu + its.server_cpu) / (mine.cpu + mine.server_cpu) for mine, its in pairs)
             figures.append(
                 support.Figure(
                     f"{side}: documents/s ÷ those of {other.replace(THEIRS, f'{THEIRS} {version}')}",
@@ -179,7 +181,8 @@ def figures_of(
                     "×",
                     AT_LEAST if side == OURS else None,
                     f"{documents:,} documents, {workers} workers each; ratios "
-                    + " ".join(f"{ratio:.2f}" for ratio in ratios),
+                    + " ".join(f"{ratio:.2f}" for ratio in ratios)
+                    + f"; by CPU of program and server alone {by_cpu:.2f} ×",
                     at_least=True,
                 )
             )
