@@ -248,7 +248,7 @@ class ParallelCoordinator:
                 self._setup, sample, estimate, options.workers, options.throttle, self._state, watch
             )
         if self._figures.choice.workers is not None:
-            options = dataclasses.replace(options, workers=self._figures.choice.workers)
+            options = options.model_copy(update={"workers": self._figures.choice.workers})
             self._options = self._figures.options = options
         if ahead.chunks:
             self._note(f"executor {self._figures.choice.executor}: {self._figures.choice.reason}")
