@@ -71,6 +71,7 @@ class Run:
     cpu: float  # of the program and its children
     server_cpu: float
     others_share: float  # of the machine, taken by other programs meanwhile
+    workers: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,7 +195,7 @@ def figures_of(
                 documents / middle.wall,
                 "documents/s",
                 None,
-                f"{middle.wall:.2f} s from start to end; CPU {middle.cpu / documents * 1e6:.0f} µs a "
+                f"{middle.wall:.2f} s from start to end; {middle.workers}CPU {middle.cpu / documents * 1e6:.0f} µs a "
                 f"document and the server's {middle.server_cpu / documents * 1e6:.0f}; other programs "
                 f"meanwhile {middle.others_share:.0%} of the machine; {written[side].described}",
             )
@@ -258,7 +259,8 @@ def _load(
             support.run_product(
                 [*command, "--keys", keys], {"XML_EXTRACTOR_SOURCE": source, "XML_EXTRACTOR_TARGET": target}
             )
-        return _run(machine), look(target)
+        summary = support.read_summary(folder)
+        return _run(machine, f"{summary['workers']} × {summary['executor']}; "), look(target)
 
 
 def _load_with_discogskit(
@@ -289,8 +291,10 @@ def _load_with_discogskit(
         return _run(machine), look(target)
 
 
-def _run(machine: support.MachineWatch) -> Run:
-    return Run(machine.wall, machine.cpu - machine.server_cpu, machine.server_cpu, machine.others_share)
+def _run(machine: support.MachineWatch, workers: str = "") -> Run:
+    return Run(
+        machine.wall, machine.cpu - machine.server_cpu, machine.server_cpu, machine.others_share, workers
+    )
 
 
 # ------------------------------------------------------------------------------------------ what was written
