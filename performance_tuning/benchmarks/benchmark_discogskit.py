@@ -195,9 +195,10 @@ def figures_of(
                 documents / middle.wall,
                 "documents/s",
                 None,
-                f"{middle.wall:.2f} s from start to end; {middle.workers}CPU {middle.cpu / documents * 1e6:.0f} µs a "
-                f"document and the server's {middle.server_cpu / documents * 1e6:.0f}; other programs "
-                f"meanwhile {middle.others_share:.0%} of the machine; {written[side].described}",
+                f"{middle.wall:.2f} s from start to end; {middle.workers}CPU "
+                f"{middle.cpu / documents * 1e6:.0f} µs a document and the server's "
+                f"{middle.server_cpu / documents * 1e6:.0f}; other programs meanwhile "
+                f"{middle.others_share:.0%} of the machine; {written[side].described}",
             )
         )
     return figures
