@@ -52,6 +52,11 @@ def status(arguments: argparse.Namespace, settings: Settings, output: Output) ->
     if any(load.run.state is RunState.RUNNING for load in found.loads):
         output.line(f"{RUNNING}: {INTERRUPTED}; the next run of the same command resumes it")
     output.line(_left(found.left))
+    if found.owed_keys:
+        output.line(
+            f"keys are owed to {', '.join(found.owed_keys)} (--keys after): the next load of their source "
+            "that comes to its end builds them"
+        )
     output.line(
         "in all: " + ", ".join(f"{count:,} {state.value}" for state, count in found.documents.items())
     )

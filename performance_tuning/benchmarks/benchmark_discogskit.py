@@ -71,6 +71,7 @@ class Run:
     cpu: float  # of the program and its children
     server_cpu: float
     others_share: float  # of the machine, taken by other programs meanwhile
+    workers: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -171,7 +172,9 @@ def figures_of(
     figures = []
     for side, other in COMPARED.items():
         if side in runs:
-            ratios = [its.wall / mine.wall for mine, its in zip(runs[side], runs[other], strict=True)]
+            pairs = list(zip(runs[side], runs[other], strict=True))
+            ratios = [its.wall / mine.wall for mine, its in pairs]
+            by_cpu = median((its.cpu + its.server_cpu) / (mine.cpu + mine.server_cpu) for mine, its in pairs)
             figures.append(
                 support.Figure(
                     f"{side}: documents/s ÷ those of {other.replace(THEIRS, f'{THEIRS} {version}')}",
@@ -179,7 +182,8 @@ def figures_of(
                     "×",
                     AT_LEAST if side == OURS else None,
                     f"{documents:,} documents, {workers} workers each; ratios "
-                    + " ".join(f"{ratio:.2f}" for ratio in ratios),
+                    + " ".join(f"{ratio:.2f}" for ratio in ratios)
+                    + f"; by CPU of program and server alone {by_cpu:.2f} ×",
                     at_least=True,
                 )
             )
@@ -191,9 +195,10 @@ def figures_of(
                 documents / middle.wall,
                 "documents/s",
                 None,
-                f"{middle.wall:.2f} s from start to end; CPU {middle.cpu / documents * 1e6:.0f} µs a "
-                f"document and the server's {middle.server_cpu / documents * 1e6:.0f}; other programs "
-                f"meanwhile {middle.others_share:.0%} of the machine; {written[side].described}",
+                f"{middle.wall:.2f} s from start to end; {middle.workers}CPU "
+                f"{middle.cpu / documents * 1e6:.0f} µs a document and the server's "
+                f"{middle.server_cpu / documents * 1e6:.0f}; other programs meanwhile "
+                f"{middle.others_share:.0%} of the machine; {written[side].described}",
             )
         )
     return figures
@@ -255,7 +260,8 @@ def _load(
             support.run_product(
                 [*command, "--keys", keys], {"XML_EXTRACTOR_SOURCE": source, "XML_EXTRACTOR_TARGET": target}
             )
-        return _run(machine), look(target)
+        summary = support.read_summary(folder)
+        return _run(machine, f"{summary['workers']} × {summary['executor']}; "), look(target)
 
 
 def _load_with_discogskit(
@@ -286,8 +292,10 @@ def _load_with_discogskit(
         return _run(machine), look(target)
 
 
-def _run(machine: support.MachineWatch) -> Run:
-    return Run(machine.wall, machine.cpu - machine.server_cpu, machine.server_cpu, machine.others_share)
+def _run(machine: support.MachineWatch, workers: str = "") -> Run:
+    return Run(
+        machine.wall, machine.cpu - machine.server_cpu, machine.server_cpu, machine.others_share, workers
+    )
 
 
 # ------------------------------------------------------------------------------------------ what was written

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="kilobytes of a document (default: 1 4 16 64 200)",
     )  # fmt: skip
     parser.add_argument(
-        "--megabytes", type=support.positive, default=32, metavar="MB",
+        "--megabytes", type=support.positive, default=64, metavar="MB",
         help="documents of each size, all together (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(

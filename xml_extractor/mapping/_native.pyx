@@ -62,7 +62,7 @@ from xml_extractor.mapping.expression_runtime import Frame as ExpressionFrame
 from xml_extractor.mapping.expression_runtime import compile_expression
 from xml_extractor.mapping.records import EncodedDocument, MappedDocument
 from xml_extractor.mapping.row_code import SHARED, TROUBLE, TakeCareError, item_values, lenient_converter
-from xml_extractor.mapping.temporal import full_width_parts
+from xml_extractor.mapping.temporal import date_range, full_width_parts, offset_minutes
 from xml_extractor.mapping.texts import UNLIMITED, keeps_ascii
 from xml_extractor.mapping.tsql_conversion import conversion as tsql_conversion
 from xml_extractor.mapping.tsql_functions import function as tsql_function
@@ -94,15 +94,20 @@ import_lxml__etree()
 
 include "native/memory.pxi"
 include "native/keeper.pxi"
+include "native/reading.pxi"
 include "native/walk.pxi"
 include "native/walker.pxi"
 include "native/calendar.pxi"
 include "native/conversion.pxi"
+include "native/cleaning.pxi"
+include "native/temporal.pxi"
+include "native/values.pxi"
 include "native/cells.pxi"
 include "native/columns.pxi"
 include "native/numbers.pxi"
 include "native/row.pxi"
 include "native/nodes.pxi"
+include "native/text_nodes.pxi"
 include "native/conditions.pxi"
 include "native/moments.pxi"
 include "native/compiling.pxi"

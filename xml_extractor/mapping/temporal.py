@@ -338,11 +338,7 @@ def _finisher(conversion: Conversion) -> Callable[[_Moment], Value]:
     settle_zone = _zone_keeper(conversion) if has_zone else _zone_remover(conversion)
     rounded = _rounder(sql_type, conversion.rounding)
     write = _writer(sql_type)
-    first, last = 1, _LAST_ORDINAL
-    if sql_type.name == "datetime":
-        first = _DATETIME_FIRST
-    elif sql_type.name == "smalldatetime":
-        first, last = _SMALLDATETIME_FIRST, _SMALLDATETIME_LAST
+    first, last = date_range(sql_type)
 
     def finish(moment: _Moment) -> Value:
         moment = settle_zone(moment)
@@ -369,6 +365,15 @@ def _finisher(conversion: Conversion) -> Callable[[_Moment], Value]:
         return write(day, ticks, moment.offset)
 
     return finish
+
+
+def date_range(sql_type: SqlType) -> tuple[int, int]:
+    """Return the first and the last day that a type holds, as proleptic ordinals (1 is 0001-01-01)."""
+    if sql_type.name == "datetime":
+        return _DATETIME_FIRST, _LAST_ORDINAL
+    if sql_type.name == "smalldatetime":
+        return _SMALLDATETIME_FIRST, _SMALLDATETIME_LAST
+    return 1, _LAST_ORDINAL
 
 
 def _zone_keeper(conversion: Conversion) -> Callable[[_Moment], _Moment]:

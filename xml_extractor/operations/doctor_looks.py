@@ -17,7 +17,7 @@ from xml_extractor.operations.load import source_name
 from xml_extractor.processing.chunks import CHUNK_DOCUMENTS
 from xml_extractor.processing.document_worker import DocumentWorker
 from xml_extractor.settings import LoadOptions
-from xml_extractor.target import bookkeeping, schema_check
+from xml_extractor.target import bookkeeping, owed_keys, schema_check
 from xml_extractor.target.database_target import DatabaseTarget
 from xml_extractor.target.failures import is_bug
 
@@ -335,6 +335,18 @@ class TargetLooker(Looker):
             yield Finding(Health.NOTE, "bookkeeping", text)
         else:
             yield Finding(Health.GOOD, "bookkeeping", f"version {present} of the load_ tables")
+        if version == present:
+            yield from self._owed_keys(session)
+
+    def _owed_keys(self, session: Session) -> Iterator[Finding]:
+        tables = [table.spec.name for table in owed_keys.read(session)]
+        if tables:
+            yield Finding(
+                Health.WARNING, "keys",
+                f"{', '.join(tables)} have yet to get their keys (--keys after): what reads them by key "
+                "reads them whole",
+                "run the load of their source to its end, which builds the keys",
+            )  # fmt: skip
 
     def _ledger(self) -> Iterator[Finding]:
         """What a load would find in the ledger, and whether it would refuse to go on from there."""

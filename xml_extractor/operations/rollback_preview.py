@@ -13,7 +13,7 @@ from xml_extractor.contract.plan import Plan
 from xml_extractor.engines.base import Session
 from xml_extractor.errors import UsageError
 from xml_extractor.mapping.records import State
-from xml_extractor.target import ledger, runs
+from xml_extractor.target import ledger, owed_keys, runs
 from xml_extractor.target.base import RunState
 from xml_extractor.target.bookkeeping import LEDGER, RUNS
 from xml_extractor.target.replacement import tables_without_key
@@ -38,6 +38,8 @@ class RollbackPreview:
     """Rows by table, children first, of the documents that are loaded."""
     replaced: Replaced | None
     """None = the load was not told to replace anything."""
+    owed_keys: tuple[str, ...] = ()
+    """Its tables that have yet to get their keys."""
 
     @property
     def total(self) -> int:
@@ -70,6 +72,12 @@ class RollbackPreview:
                 + ("" if count is None else f", and its last run replaced {count:,}")
                 + ": their older versions are gone and do not come back."
             )
+        if self.owed_keys:
+            lines.append(
+                f"{', '.join(self.owed_keys)} have yet to get their keys (--keys after): until then each "
+                "batch reads these tables whole, which takes long where they are large. A load of the same "
+                "source that comes to its end builds the keys."
+            )
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +93,7 @@ class RollbackPreview:
             "rows": dict(self.rows),
             "may_have_replaced": self.replaced is not None,
             "replaced": None if self.replaced is None else self.replaced.documents,
+            "owed_keys": list(self.owed_keys),
         }
 
 
@@ -120,7 +129,8 @@ def read_preview(session: Session, target: str, plan: Plan, load_id: int, *, for
                 documents[State(state)] += int(number)
                 for name, count in zip(run.tables, ledger.counts_from_text(row_counts), strict=False):
                     rows[name] += count * int(number)
-    return RollbackPreview(target, run, dict(documents), dict(rows), _replaced(session, load_id))
+    owed = tuple(table.spec.name for table in owed_keys.read(session) if table.spec.name in run.tables)
+    return RollbackPreview(target, run, dict(documents), dict(rows), _replaced(session, load_id), owed)
 
 
 def _refuse_what_cannot_be_found(run: runs.Run, plan: Plan) -> None:

@@ -15,7 +15,7 @@ from xml_extractor.operations.bookkeeping import Bookkeeping
 from xml_extractor.operations.load import source_name
 from xml_extractor.settings import LoadOptions
 from xml_extractor.source.reader import SourceReader
-from xml_extractor.target import ranges, runs
+from xml_extractor.target import owed_keys, ranges, runs
 from xml_extractor.target.bookkeeping import QUARANTINE
 from xml_extractor.target.ledger import newer_in_quarantine
 from xml_extractor.target.ranges import RangeFigures
@@ -91,6 +91,8 @@ class TargetStatus:
     loads: list[LoadStatus]
     quarantine_reasons: dict[str, int]
     left: Left
+    owed_keys: list[str]
+    """Tables that have yet to get their keys, which the next load that comes to its end builds."""
 
     @property
     def documents(self) -> dict[State, int]:
@@ -110,6 +112,7 @@ class TargetStatus:
             "quarantine_reasons": dict(self.quarantine_reasons),
             "newer_in_quarantine": self.newer_in_quarantine,
             "left": self.left.to_json(),
+            "owed_keys": list(self.owed_keys),
             "loads": [load.to_json() for load in self.loads],
         }
 
@@ -139,6 +142,7 @@ def read_status(
             loads,
             _sum_of_reasons(loads),
             _left(loads, source, contract, options),
+            [table.spec.name for table in bookkeeping.ask(owed_keys.read)],
         )
 
 

@@ -1,4 +1,4 @@
-"""Chooses between threads and processes by timing the load's own first documents."""
+"""Chooses between threads and processes by the load's own first documents: their size, and timing them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,30 @@ from xml_extractor.processing.pulse import ThreadPulse
 from xml_extractor.processing.thread_watch import WatchedThread
 from xml_extractor.processing.watch import Watch
 from xml_extractor.processing.worker_setup import WorkerSetup
+from xml_extractor.source.reader import document_bytes
 from xml_extractor.threads import Thread
+
+# What it goes by: speed of two threads against one, on two cores, with the contract of Discogs releases.
+# *All*: the contract takes everything of a document; *little*: 4 % of 200 kB, and more of smaller ones.
+#
+#   a document          1 kB   4 kB   16 kB  64 kB  200 kB
+#   lxml alone, all     0.9    1.0    1.0    1.6    1.4
+#   native, all         1.0    1.0    1.0    1.5    1.3
+#   Python, all         0.9    1.0    0.9    1.0    1.0
+#   native, little      0.8    0.9    1.6    1.2    1.7
+#   Python, little      0.8    0.7    0.9    1.4    1.5
+#
+# Threads never gain anything on small documents, with either interpreter: each needs Python's lock more often
+# than it can be handed over.  On large ones it depends on what the contract takes of them, so that is timed.
 
 SAMPLE_DOCUMENTS = 200
 """The most documents that are timed."""
 
-TRIAL_SECONDS = 0.1
-"""How long each of the two timings may take."""
+TRIAL_SECONDS = 0.05
+"""How long each of the two timings may take.  Making the workers takes 5 to 15 ms each beside that."""
+
+SMALL_DOCUMENT_BYTES = 8 * 1024
+"""Documents below this, on average, are not tried on several threads."""
 
 WORTH_PROCESSES_SECONDS = 2.0
 """Mapping work below which processes do not pay: starting four of them (a new interpreter, lxml and a
@@ -31,6 +48,10 @@ driver each) was measured at 0.6 to 1.0 s on two cores."""
 GOOD_SCALING = 0.7
 """Threads that reach this share of the ideal speed-up are kept: processes then cost more (memory, start,
 records sent through pipes) than they bring."""
+
+WORTH_THREADS = 1.15
+"""Several threads that are not this much faster than one are not started: they would take turns, and make
+those that insert wait (with four mapping threads instead of one, a batch took twice as long to insert)."""
 
 
 _POLL_SECONDS = 0.1
@@ -42,6 +63,8 @@ class ExecutorChoice:
 
     executor: str
     reason: str
+    workers: int | None = None
+    """How many there are to be, where fewer than were asked for do as well; None = as many as those."""
 
 
 def choose_executor(
@@ -53,7 +76,7 @@ def choose_executor(
     state: PipelineState,
     watch: Watch,
 ) -> ExecutorChoice:
-    """Time ``sample`` on one thread and on several, and choose by that.
+    """Time ``sample`` on one thread, where it may help also on several, and choose by that.
 
     The documents are mapped for the timing only; nothing of it is kept.
 
@@ -71,26 +94,36 @@ def choose_executor(
     cores = available_cores()
     parallel = min(workers, cores)
     if parallel < 2:
-        return ExecutorChoice("thread", f"{cores} core(s) for {workers} worker(s)")
+        return ExecutorChoice("thread", f"{cores} core(s) for {workers} worker(s)", 1)
     if not sample:
-        return ExecutorChoice("thread", "nothing is pending")
-    one = _documents_per_second(setup, sample, 1, state, watch)
+        return ExecutorChoice("thread", "nothing is pending", 1)
+    made = [setup.make_worker()]
+    one = _documents_per_second(made, sample, state, watch)
     if throttle is not None and throttle <= one:
         return ExecutorChoice(
-            "thread", f"--throttle holds the load to {throttle:,g} documents/s; one thread maps {one:,.0f}"
+            "thread", f"--throttle holds the load to {throttle:,g} documents/s; one thread maps {one:,.0f}", 1
         )
     seconds = pending / one
+    mean_bytes = sum(map(document_bytes, sample)) / len(sample)
+    if mean_bytes < SMALL_DOCUMENT_BYTES:
+        speed_up = 1.0
+        measured = (
+            f"one thread maps {one:,.0f} documents/s, and over documents of {mean_bytes / 1000:.1f} kB "
+        )
+        measured += "threads only take turns"
+    else:
+        made += [setup.make_worker() for _ in range(parallel - 1)]
+        speed_up = _documents_per_second(made, sample, state, watch) / one
+        measured = f"{parallel} threads map {speed_up:.1f} times as fast as one ({one:,.0f} documents/s)"
+    if speed_up >= GOOD_SCALING * parallel:
+        return ExecutorChoice("thread", measured)
     if seconds < WORTH_PROCESSES_SECONDS:
         return ExecutorChoice(
             "thread",
             f"mapping {pending:,} documents takes one core {seconds:.1f} s, "
-            "too little for the start of processes to pay",
+            f"too little for the start of processes to pay; {measured}",
+            None if speed_up >= WORTH_THREADS else 1,
         )
-    several = _documents_per_second(setup, sample, parallel, state, watch)
-    speed_up = several / one
-    measured = f"{parallel} threads map {speed_up:.1f} times as fast as one ({one:,.0f} documents/s)"
-    if speed_up >= GOOD_SCALING * parallel:
-        return ExecutorChoice("thread", measured)
     return ExecutorChoice("process", measured)
 
 
@@ -102,17 +135,19 @@ def available_cores() -> int:
 
 
 def _documents_per_second(
-    setup: WorkerSetup, sample: Sequence[SourceDocument], threads: int, state: PipelineState, watch: Watch
+    workers: Sequence[DocumentWorker], sample: Sequence[SourceDocument], state: PipelineState, watch: Watch
 ) -> float:
-    """Map the sample on each of ``threads`` threads for up to :data:`TRIAL_SECONDS`."""
-    done = [0] * threads
-    workers = [setup.make_worker() for _ in range(threads)]
+    """Map the sample with each of the workers, in threads, for up to :data:`TRIAL_SECONDS`."""
+    done = [0] * len(workers)
     # The first document warms parser and caches.
-    _run([_runner(workers[0], sample[:1], 0, [0], 0.0, state, watch)], state)
+    _run([_runner(workers[-1], sample[:1], 0, [0], 0.0, state, watch)], state)
     started = perf_counter()
     deadline = started + TRIAL_SECONDS
     _run(
-        [_runner(workers[index], sample, index, done, deadline, state, watch) for index in range(threads)],
+        [
+            _runner(worker, sample, index, done, deadline, state, watch)
+            for index, worker in enumerate(workers)
+        ],
         state,
     )
     return sum(done) / (perf_counter() - started)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from xml_extractor import failpoints
@@ -159,6 +159,7 @@ class KeyBuilding:
         """Set aside the documents that are in the way of keys."""
         self._say("looking for documents that are in the way of keys")
         found = self._each([self._search(*each) for each in refused], self._connections)
+        found = _each_once(found)
         reasons: Counter[str] = Counter()
         for each in found:
             reasons[each.code] += len(each.values)
@@ -258,6 +259,17 @@ class KeyBuilding:
             workers = list(self._workers)
         for worker in workers:
             worker.abort()
+
+
+def _each_once(found: Sequence[InTheWay]) -> list[InTheWay]:
+    """Name each document once, under the first table whose key its rows break: as if it were being loaded."""
+    seen: set[str] = set()
+    once = []
+    for each in found:
+        values = [value for value in each.values if str(value) not in seen]
+        seen.update(map(str, values))
+        once.append(replace(each, values=values))
+    return once
 
 
 def too_many(reasons: Counter[str], limit: str | None) -> HaltedError:

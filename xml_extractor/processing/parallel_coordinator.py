@@ -247,6 +247,9 @@ class ParallelCoordinator:
             self._figures.choice = choose_executor(
                 self._setup, sample, estimate, options.workers, options.throttle, self._state, watch
             )
+        if self._figures.choice.workers is not None:
+            options = options.model_copy(update={"workers": self._figures.choice.workers})
+            self._options = self._figures.options = options
         if ahead.chunks:
             self._note(f"executor {self._figures.choice.executor}: {self._figures.choice.reason}")
 
@@ -433,7 +436,7 @@ class ParallelCoordinator:
             others = [name for name in key_tables(self._plan) if name not in owing]
             if others:
                 self._note(
-                    f"--keys after: {', '.join(others)} were there before, and keep the keys they have"
+                    f"--keys after: {', '.join(others)} were there before, and keep their keys"
                 )
         if owed is None or options.dry_run or self._state.stopping.is_set():
             return

@@ -241,11 +241,8 @@ class DatabaseBatchWriter(BatchWriter):
         claims: Claims,
     ) -> list[DocumentRecord]:
         """Enter documents that have no ledger row yet; return those that have got one meanwhile."""
-        digests = list(map(self._digests.digest, [record.key for record in records]))
-        rows = [
-            (digest, *self._ledger_values(record, batch, now))
-            for record, digest in zip(records, digests, strict=True)
-        ]
+        digests = list(map(self._digests.take, [record.key for record in records]))
+        rows = self._ledger_rows(records, digests, batch, now)
         refused = {bytes(digest) for digest in session.insert_mostly_new(LEDGER, LEDGER_COLUMNS, rows)}
         lost: list[DocumentRecord] = []
         ours, marks = claims.ours, claims.marks
@@ -290,7 +287,7 @@ class DatabaseBatchWriter(BatchWriter):
             if int(number) == batch
         }
         lost: list[DocumentRecord] = []
-        renewed: list[tuple[object, ...]] = []
+        renewed: list[DocumentRecord] = []
         loaded: list[tuple[Key, int, str]] = []
         for record, digest in zip(records, digests, strict=True):
             if digest not in taken:
@@ -301,7 +298,7 @@ class DatabaseBatchWriter(BatchWriter):
             else:
                 claims.ours.append(record)
                 claims.marks[record.key] = ledger_mark(digest, record.state, batch)
-                renewed.append((*self._ledger_values(record, batch, now), digest))
+                renewed.append(record)
                 state, load_id, row_counts = taken[digest]
                 if state is State.LOADED:
                     loaded.append((record.key, load_id, row_counts))
@@ -309,20 +306,32 @@ class DatabaseBatchWriter(BatchWriter):
             self._old_rows.delete(session, self._old_rows.recorded(session, loaded))
             failpoints.hit("old_rows_deleted", session)
         if renewed:
-            session.execute_many(_RENEW.format(ledger=session.table(LEDGER)), renewed)
+            digests = [self._digests.digest(record.key) for record in renewed]
+            rows = self._ledger_rows(renewed, digests, batch, now)
+            session.execute_many(
+                _RENEW.format(ledger=session.table(LEDGER)), [(*row[1:], row[0]) for row in rows]
+            )
         return lost
 
-    def _ledger_values(self, record: DocumentRecord, batch: int, now: str) -> tuple[object, ...]:
-        """The ledger row but for its digest, in the order of the columns."""
-        return (
-            ledger.key_text(record.key),
-            record.state.value,
-            self._load_id,
-            batch,
-            record.document_hash or None,
-            ledger.counts_text(record.row_counts),
-            now,
-        )
+    def _ledger_rows(
+        self, records: Sequence[DocumentRecord], digests: Sequence[bytes], batch: int, now: str
+    ) -> list[tuple[object, ...]]:
+        """The ledger rows of documents, in the order of the columns."""
+        load_id, loaded = self._load_id, State.LOADED
+        key_text, counts_text = ledger.key_text, ledger.counts_text
+        return [
+            (
+                digest,
+                key_text(record.key),
+                "loaded" if record.state is loaded else record.state.value,
+                load_id,
+                batch,
+                record.document_hash or None,
+                counts_text(record.row_counts),
+                now,
+            )
+            for record, digest in zip(records, digests, strict=True)
+        ]
 
     def _settle(self, session: Session, lost: Sequence[DocumentRecord], claims: Claims) -> None:
         """Find out who has the documents that could not be claimed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xml_extractor.mapping.records import DocumentRecord, Key, Look, Renewal, State
+from xml_extractor.mapping.records import DocumentRecord, Key, Look, Previous, Renewal, State
 from xml_extractor.target.base import BatchResult
 
 
@@ -37,8 +37,9 @@ class Claims:
 def count_committed(claims: Claims, result: BatchResult) -> None:
     """Add what a committed attempt did to the batch's result."""
     # Rows of documents that an earlier attempt wrote were counted and compared in that attempt.
+    done = claims.settled
     written = [record.row_counts for record in claims.written if record.state is State.LOADED]
-    mapped = [record.row_counts for record in claims.settled if record.state is State.LOADED]
+    mapped = [record.row_counts for record in done if record.state is State.LOADED]
     result.rows = _added(result.rows, claims.rows, *written)
     result.document_rows = _added(result.document_rows, *mapped)
     marks = claims.marks
@@ -51,20 +52,13 @@ def count_committed(claims: Claims, result: BatchResult) -> None:
             result.skipped += 1
         result.settled.append((record.key, state, marks[record.key], False))
     settled = result.settled
-    for record in claims.settled:
-        key, state = record.key, record.state
-        if state is State.LOADED and record.previous is None:  # nearly all: no look either, nothing replaced
-            settled.append((key, state, marks[key], False))
-            result.loaded += 1
-            result.truncated_values += record.truncated_values
-            if record.unknown_elements:
-                result.unknown_elements.update(record.unknown_elements)
-            continue
+    for record in done:
         if record.look is not None:
             result.count_look(record, marks[record.key])
             continue
-        result.settled.append((record.key, record.state, marks[record.key], False))
-        _count_change(record, result)
+        settled.append((record.key, record.state, marks[record.key], False))
+        if record.previous is not None:
+            _count_change(record, record.previous, result)
         if record.state is State.LOADED:
             result.loaded += 1
             result.truncated_values += record.truncated_values
@@ -90,10 +84,7 @@ def keeps_rows(record: DocumentRecord) -> bool:
     return record.state is State.QUARANTINED and record.previous is not None and record.previous.keeps_rows
 
 
-def _count_change(record: DocumentRecord, result: BatchResult) -> None:
-    previous = record.previous
-    if previous is None:
-        return
+def _count_change(record: DocumentRecord, previous: Previous, result: BatchResult) -> None:
     if previous.renewal is Renewal.REPLACE:
         result.changed += 1
         result.replaced += previous.state is State.LOADED and not keeps_rows(record)

@@ -208,8 +208,8 @@ class DatabaseTarget(Target):
                 raise UsageError(
                     f"{table.spec.name} in {self._engine.display} has yet to get its keys (--keys after) "
                     f"from the load of contract {table.origin.contract} from {table.origin.source_name}: run "
-                    "that load to its end first, then this one. Until then the rows of two sources could not be "
-                    "told apart where they break a key"
+                    "that load to its end first, then this one. Until then the rows of two sources could not "
+                    "be told apart where they break a key"
                 )
         ours = [table.spec.name for table in owed if table.origin == origin]
         if ours and replaces:

@@ -21,10 +21,16 @@ DIGEST_BYTES: Final = 16
 """128 bits: among a billion documents two share a digest with a probability below 2e-21."""
 
 
+REMEMBERED: Final = 50_000
+"""Digests that are kept from looking documents up until they are entered: more than are on their way at a
+time, in 8 MB.  A run that enters none, or in which documents vanish, makes room now and then."""
+
+
 class DocumentDigests:
     """Makes the digests of one source's documents under one contract.  Thread-safe."""
 
     def __init__(self, source_name: str, contract_name: str) -> None:
+        self._made: dict[Key, bytes] = {}
         self._prefix = hashlib.blake2b(digest_size=DIGEST_BYTES)
         for part in (source_name, contract_name):
             encoded = part.encode("utf-8", "surrogatepass")
@@ -36,6 +42,16 @@ class DocumentDigests:
         hasher = self._prefix.copy()
         hasher.update(b"i%d" % key if isinstance(key, int) else b"s" + key.encode("utf-8", "surrogatepass"))
         return hasher.digest()
+
+    def remember(self, digests: Mapping[bytes, Key]) -> None:
+        """Keep digests, with their keys, of documents that were looked up and are to be entered."""
+        if len(self._made) > REMEMBERED:
+            self._made = {}
+        self._made.update(zip(digests.values(), digests, strict=True))
+
+    def take(self, key: Key) -> bytes:
+        """Return the digest of a document that is entered, and keep it no longer."""
+        return self._made.pop(key, None) or self.digest(key)
 
     def key(self, digest: bytes, text: str) -> Key | None:
         """Return the key that has this digest and :func:`key_text`; None if it is none of this source's."""
@@ -135,6 +151,10 @@ def entries(
     columns = ("digest", "state", "load_id", "batch", *(("document_hash",) if with_refused else ()))
     # In the order of the primary key, so that neighbours in the index are read one after the other.
     found = session.existing(LEDGER, columns, "digest", sorted(by_digest))
+    unknown = by_digest.copy()
+    for row in found:
+        del unknown[bytes(row[0])]
+    digests.remember(unknown)
     in_quarantine = (
         session.existing(
             QUARANTINE, ("digest", "load_id", "stage", "document_hash"), "digest", [row[0] for row in found]

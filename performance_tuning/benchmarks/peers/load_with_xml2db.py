@@ -11,6 +11,7 @@ they belong to, as everything else has one parent then, and only the root keeps 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +38,8 @@ ONE_ROW_PER_ELEMENT = {
 
 def main() -> None:
     """Answer each line until there is none."""
+    # What it leaves out of the schema (xs:any, products of products) it would say at each load.
+    logging.getLogger("xml2db").setLevel(logging.ERROR)
     data_model = import_module("xml2db").DataModel
     schema, folder = sys.argv[1], Path(sys.argv[2])
     for line in sys.stdin:

@@ -45,7 +45,7 @@ def test_a_rejected_document_leaves_nothing_behind() -> None:
 def test_a_defect_of_ours_costs_one_document(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(self: object, *_: object) -> None:
+    def fail(self: object, *_: object, **__: object) -> None:
         raise ZeroDivisionError("SECRET")
 
     mapper = DataMapper(plan_of(TABLES), STARTED_AT)

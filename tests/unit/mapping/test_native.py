@@ -133,9 +133,12 @@ def every_type() -> Plan:
                 columns.append(
                     f'{rounding}{number}: {{from: ".", type: "{name}", rounding: {rounding}, {forgiving}}}'
                 )
-        if name.startswith("date") and "offset" not in name:
+        if "offset" in name:
+            columns.append(f'z{number}: {{from: ".", type: "{name}", default_zone: "-03:30", {forgiving}}}')
+        elif name.startswith(("date", "time", "smalldate")):
             for zone in ("utc", "drop"):
                 columns.append(f'{zone}{number}: {{from: ".", type: "{name}", zone: {zone}, {forgiving}}}')
+        if name.startswith("date") and "offset" not in name:
             columns.append(
                 f'f{number}: {{from: ".", type: "{name}", format: ["%d.%m.%Y", "%Y%m%d"], {forgiving}}}'
             )
@@ -170,6 +173,10 @@ NEARLY = st.one_of(
     st.from_regex(
         r"(0001|1752|1900|2023|2024|9999)-(01|02|12|13)-(01|28|29|30|31)([T ][0-2][0-9]:[0-6][0-9]"
         r"(:[0-6][0-9](\.[0-9]{0,8})?)?)?(Z|[+-](00|01|13|14):(00|30|59|60))?",
+        fullmatch=True,
+    ),
+    st.from_regex(
+        r"[0-2][0-9]:[0-6][0-9](:[0-5][0-9](\.[0-9]{0,8})?)?(Z|[+-](00|01|13|14):(00|30|59|60))?",
         fullmatch=True,
     ),
     st.from_regex(r"[0-3][0-9]\.[01][0-9]\.20[0-9]{2}|20[0-9]{2}[01][0-9][0-3][0-9]", fullmatch=True),

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xml_extractor.mapping.records import DocumentRecord, Key, State
+from xml_extractor.target import ledger
 from xml_extractor.target.ledger import (
     DocumentDigests,
     counts_from_text,
@@ -82,3 +83,12 @@ def test_row_counts_survive_their_text(counts: list[int]) -> None:
 
 def test_state_values_are_what_the_ledger_holds() -> None:
     assert [state.value for state in State] == ["loaded", "quarantined", "skipped"]
+
+
+def test_a_digest_that_was_looked_up_is_the_same_when_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "REMEMBERED", 3)
+    digests, plain = DocumentDigests("lending", "loan"), DocumentDigests("lending", "loan")
+    keys: list[Key] = [5, "5", -1, "b", 7]
+    for _ in range(3):
+        digests.remember({plain.digest(key): key for key in keys})
+        assert [digests.take(key) for key in keys[:2] * 2] == [plain.digest(key) for key in keys[:2] * 2]

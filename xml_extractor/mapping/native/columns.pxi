@@ -84,19 +84,37 @@ cdef class Builder(Keeper):
             return AS_BIT
         if family is Family.GUID:
             return AS_GUID
-        if family is not Family.DATE and sql_type.name != "datetime2":
-            return BY_PYTHON
+        if family in (Family.DATE, Family.TIME, Family.DATETIME, Family.DATETIMEOFFSET):
+            return self.temporal(out, described)
+        return BY_PYTHON
+
+    cdef int temporal(self, Conversion* out, described) except -1:
+        sql_type = described.type
+        family = sql_type.family
         out.is_date = family is Family.DATE
         out.scale = sql_type.scale or 0
+        out.first_day, out.last_day = temporal_range(sql_type)
         if described.formats:
-            form = full_width_format(described.formats[0], sql_type)
+            form = None if sql_type.name not in ("date", "datetime2") else full_width_format(
+                described.formats[0], sql_type
+            )
             if form is None:
                 return BY_PYTHON
             self.kept.append(form)
             out.format = text_of(form)
             return AS_FORMATTED
         out.zone = {None: ZONE_REJECT, "utc": ZONE_TO_UTC, "drop": ZONE_DROP}.get(described.zone, ZONE_REJECT)
-        return AS_DATE if out.is_date else AS_DATETIME
+        if family is Family.DATE:
+            return AS_DATE
+        if family is Family.TIME:
+            return AS_TIME
+        out.in_three_hundredths = sql_type.name == "datetime"
+        out.in_minutes = sql_type.name == "smalldatetime"
+        if family is Family.DATETIMEOFFSET:
+            out.zone = ZONE_KEEP
+            offset = None if described.default_zone is None else offset_minutes(described.default_zone)
+            out.default_offset = NO_OFFSET if offset is None else offset
+        return AS_DATETIME
 
     cdef int decimal(self, Conversion* out, sql_type, rounding) except -1:
         if sql_type.scale > MOST_DIGITS:
@@ -115,6 +133,14 @@ cdef class Builder(Keeper):
             Rounding.HALF_EVEN: ROUND_HALF_EVEN, Rounding.DOWN: ROUND_DOWN,
         }[rounding]
         return AS_DECIMAL
+
+
+def temporal_range(sql_type):
+    """The days that a type holds; a date and time whose UTC may be beyond them is left to Python."""
+    first, last = date_range(sql_type)
+    if sql_type.family is Family.DATETIMEOFFSET:
+        return first, last - 2
+    return first - 1, last - 1
 
 
 def full_width_format(form, sql_type):
