@@ -16,7 +16,7 @@ ALLOWED = {
     "contract": {"errors", "mapping.records", "mapping.conversion", "resources"},
     "engines": {"errors", "threads", "contract", "mapping.records"},
     "mapping": {"errors", "contract"},
-    "source": {"errors", "contract", "engines", "mapping", "resources"},
+    "source": {"errors", "threads", "contract", "engines", "mapping", "resources"},
     "target": {"errors", "contract", "engines", "mapping.records"},
     "profiling": {"errors", "threads", "settings"},
     "processing": {

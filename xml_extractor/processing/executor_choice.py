@@ -109,8 +109,8 @@ def choose_executor(
         speed_up = 1.0
         measured = (
             f"one thread maps {one:,.0f} documents/s, and over documents of {mean_bytes / 1000:.1f} kB "
+            "threads only take turns"
         )
-        measured += "threads only take turns"
     else:
         made += [setup.make_worker() for _ in range(parallel - 1)]
         speed_up = _documents_per_second(made, sample, state, watch) / one
@@ -143,13 +143,10 @@ def _documents_per_second(
     _run([_runner(workers[-1], sample[:1], 0, [0], 0.0, state, watch)], state)
     started = perf_counter()
     deadline = started + TRIAL_SECONDS
-    _run(
-        [
-            _runner(worker, sample, index, done, deadline, state, watch)
-            for index, worker in enumerate(workers)
-        ],
-        state,
-    )
+    runners = [
+        _runner(worker, sample, index, done, deadline, state, watch) for index, worker in enumerate(workers)
+    ]
+    _run(runners, state)
     return sum(done) / (perf_counter() - started)
 
 

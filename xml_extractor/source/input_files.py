@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from xml_extractor.errors import LoaderError, SourceError, UsageError
+from xml_extractor.source.read_ahead import Readable, reading_ahead
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZIP_MAGIC: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")  # with members, empty, split
@@ -44,8 +45,11 @@ class InputFile:
         return base.encode("utf-8", "backslashreplace").decode()
 
     @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
+    def open(self, *, ahead: bool = False) -> Iterator[Readable]:
         """Open the uncompressed content for reading.
+
+        Args:
+            ahead: decompress in a thread of its own, for whoever reads it to the end.
 
         Raises:
             SourceError: the file cannot be read, is damaged or ends too early; also from within the
@@ -53,13 +57,13 @@ class InputFile:
         """
         try:
             if self.member is None:
-                with self.path.open("rb") as file, _uncompressed(file, self.name) as content:
+                with self.path.open("rb") as file, _uncompressed(file, self.name, ahead) as content:
                     yield content
             else:
                 with (
                     zipfile.ZipFile(self.path) as archive,
                     archive.open(self.member) as member,
-                    _uncompressed(member, self.name) as content,
+                    _uncompressed(member, self.name, ahead) as content,
                 ):
                     yield content
         except EOFError as error:
@@ -89,12 +93,16 @@ def _escaped(character: str) -> str:
 
 
 @contextmanager
-def _uncompressed(raw: IO[bytes], name: str) -> Iterator[IO[bytes]]:
+def _uncompressed(raw: IO[bytes], name: str, ahead: bool) -> Iterator[Readable]:
     head = raw.read(2)
     raw.seek(0)
     if head == GZIP_MAGIC:
         with gzip.GzipFile(fileobj=raw) as content:
-            yield content  # type: ignore[misc]
+            if not ahead:
+                yield content
+            else:
+                with reading_ahead(cast("IO[bytes]", content)) as readable:
+                    yield readable
     elif name.lower().endswith(".gz"):
         raise SourceError(f"{name} is not a gzip file, whatever its name says: rename or download it again")
     else:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, Final, cast
+from typing import Any, Final, cast
 
 from lxml import etree
 
 from xml_extractor.contract.plan import fold_name
 from xml_extractor.errors import SourceError
+from xml_extractor.source.read_ahead import CHUNK_BYTES, Readable
 
 Events = Iterator[tuple[str, Any]]  # the second is an element; the published stubs say otherwise
-
-CHUNK_BYTES: Final = 65_536
-"""Fed to the parser at a time; what is complete is dropped after each."""
 
 MAX_RECORD_BYTES: Final = 512 * 2**20
 """What one record may be in the file, as for a file that is one document: a small archive can hold one
@@ -43,7 +41,7 @@ class Root:
     has_entities: bool  # its DOCTYPE declares entities, or refers to a file that may
 
 
-def read_root(content: IO[bytes]) -> Root | None:
+def read_root(content: Readable) -> Root | None:
     """Return what the root element is, or ``None`` where the beginning cannot be parsed."""
     parser = etree.XMLPullParser(events=("start",), **_OPTIONS)
     done = 0
@@ -83,7 +81,7 @@ def serialize(element: etree._Element) -> str:
 
 
 def split_records(
-    content: IO[bytes], name: str, root: Root, record: str, *, ignore_case: bool
+    content: Readable, name: str, root: Root, record: str, *, ignore_case: bool
 ) -> Iterator[etree._Element]:
     """Yield the record elements below a dump's root; each is emptied when the next one is asked for.
 

@@ -194,7 +194,7 @@ def _documents(
     if record is None or root is None or _is_document(root, plan):
         yield from _whole_file(file, finder, summary)
         return
-    with file.open() as content:
+    with file.open(ahead=True) as content:
         elements = split_records(content, file.name, root, record, ignore_case=plan.ignore_case)
         for number, element in enumerate(elements, 1):
             summary.documents += 1
