@@ -345,7 +345,7 @@ def look(url: str) -> Written:
     with psycopg.connect(url) as connection:
 
         def ask(sql: str) -> list[tuple[Any, ...]]:
-            return connection.execute(sql).fetchall()  # type: ignore[call-overload, no-any-return]
+            return connection.execute(sql).fetchall()
 
         tables = ask(_TABLES)
         rows = {}

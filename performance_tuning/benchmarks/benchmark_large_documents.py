@@ -207,7 +207,7 @@ def by_turns(sides: Mapping[str, Callable[[], float]], passes: int) -> dict[str,
     """Return what each side measured in each pass, after one to warm up; every other pass goes backwards."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(passes + 1):
-        for name in sides if number % 2 else reversed(sides):
+        for name in sides if number % 2 else reversed(list(sides)):
             seconds = sides[name]()
             if number:
                 times[name].append(seconds)

@@ -383,7 +383,7 @@ def look(url: str) -> Contents:
                 columns.setdefault(table, []).append(column)
         for table, names in columns.items():
             counts = ", ".join(f'count("{name}")' for name in names)
-            found = connection.execute(f'SELECT count(*), {counts} FROM "{table}"').fetchone()  # type: ignore[call-overload]
+            found = connection.execute(f'SELECT count(*), {counts} FROM "{table}"').fetchone()
             assert found is not None
             # xml2db shortens the longest name, with a digest that is its own.
             name = "intfeature" if table.startswith("intfeature") else table

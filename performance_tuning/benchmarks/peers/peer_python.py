@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,7 +154,3 @@ def peer_environment() -> dict[str, str]:
         for name, value in support.product_environment().items()
         if name not in ("PYTHONPATH", "PYTHONHOME")
     }
-
-
-if __name__ == "__main__":
-    sys.exit("run one of the benchmarks instead")
