@@ -12,9 +12,11 @@ import gc
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 from lxml import etree
 
@@ -36,7 +38,9 @@ def main() -> None:
     )
 
     def records() -> None:
-        columns = {table: {name: [] for name in schema.names} for table, schema in entity.schemas.items()}
+        columns: dict[str, dict[str, list[Any]]] = {
+            table: {name: [] for name in schema.names} for table, schema in entity.schemas.items()
+        }
         for content in contents:
             entity.append_record(columns, etree.fromstring(content, parser), None)
 
@@ -44,7 +48,10 @@ def main() -> None:
         file = Path(folder) / "releases.xml"
         file.write_bytes(b"\n".join(contents))
         chunk = chunk_arguments(end=file.stat().st_size, entity="releases", file_path=str(file), start=0)
-        passes = {"record": records, "chunk": lambda: worker.extract_chunk_to_ipc(chunk)}
+        passes: dict[str, Callable[[], object]] = {
+            "record": records,
+            "chunk": lambda: worker.extract_chunk_to_ipc(chunk),
+        }
         for line in sys.stdin:
             gc.collect()
             started = process_time()
