@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,4 +171,24 @@ def test_a_key_that_looks_like_the_rowid_is_read_before_it_is_trusted(engine: En
     session.execute(ddl)
     session.execute("INSERT INTO app_xml VALUES (1, 'x'), ('one', 'x')")
     assert "integer and text" in (engine.key_problem(session, SOURCE) or "")
+    session.close()
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+def test_text_is_the_same_whatever_a_file_holds_it_as(engine: Engine, file: Path, encoding: str) -> None:
+    text = "<?xml version='1.0' encoding='utf-16'?><a>é漢🎵\0</a>"
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
+        connection.execute("CREATE TABLE app_xml (app_id INTEGER PRIMARY KEY, app_xml, n)")
+        connection.executemany(
+            "INSERT INTO app_xml VALUES (?, ?, ?)",
+            [(1, text, "é"), (2, text.encode(), b"\xff"), (3, None, None), (4, 1.5, 7), (5, "", "")],
+        )
+    connection.close()
+    session = engine.connect(write=False, application="tests")
+    found = session.documents(replace(SOURCE, columns=("n",)), [1, 2, 3, 4, 5])
+    assert [(text_of(d), d.columns) for d in found] == [
+        (text, ("é",)), (text.encode(), (b"\xff",)), (None, (None,)), ("1.5", (7,)), ("", ("",)),
+    ]  # fmt: skip
+    assert [d.is_text for d in found] == [d.key in (1, 5) and encoding == "UTF-8" for d in found]
     session.close()
