@@ -1,5 +1,6 @@
 # make run    set up and run the main job         make lint        style and types
-# make test   set up and run all tests            make docs-check  documentation against the program
+# make test   set up and run all tests, the central ones on both interpreters of contracts
+# make docs-check  documentation against the program
 # make test-sqlserver   those tests alone that need a SQL Server (docs/sql-server.md says where from)
 # make faults  break the program 500 times and more, and prove that nothing is lost or twice (half an hour)
 # make bench  print the figures of docs/benchmarks.md
@@ -19,6 +20,13 @@ else
 BIN := $(VENV)/bin
 endif
 NATIVE_SOURCES := $(wildcard xml_extractor/mapping/*.pyx xml_extractor/mapping/native/*.pxi)
+# Whoever has nothing left to do takes tests from others: the slowest would otherwise be waited for at the end.
+IN_PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+# Once more without the native interpreter: where documents become rows, records and tables.  The tests of the
+# mapping itself hold both interpreters against each other, document by document.
+PYTHON_TESTS := tests/fuzz tests/integration/contracts tests/integration/engines/test_round_trip.py \
+	tests/end_to_end/test_real_releases.py tests/end_to_end/test_same_answer.py \
+	tests/end_to_end/test_quarantine.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: run test browser test-sqlserver faults lint format docs-check fuzz native-check bench clean
@@ -36,14 +44,15 @@ run: $(VENV)/installed
 	exit $$status
 
 test: $(VENV)/installed-dev browser
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+	XML_EXTRACTOR_INTERPRETER=python $(BIN)/python -m pytest $(IN_PARALLEL) $(PYTHON_TESTS) $(PYTEST_ARGS)
 
 # The tests of --report look at the page in a real browser.
 browser:
 	@sh tests/browser/install_browser.sh
 
 test-sqlserver: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m sqlserver -n auto --maxprocesses 4 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m sqlserver $(IN_PARALLEL) $(PYTEST_ARGS)
 
 faults: $(VENV)/installed-dev
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -29,8 +29,10 @@ from xml_extractor.mapping.records import SourceDocument
 from xml_extractor.processing.document_worker import DocumentWorker
 
 PARTS = 10
+POOL = 300
+"""Documents of a workload that are made beforehand and come again and again: making them fills caches."""
 MOST_OBJECTS = 100
-"""Python objects that a part may leave: caches fill.  A document leaves none."""
+"""Python objects that a part may leave: other caches fill.  A document leaves none."""
 MOST_MEMORY = 8 * 2**20
 """Bytes by which the second half may grow: allocators keep what they once had, and not always the same."""
 
@@ -61,9 +63,10 @@ def watch(workload: Workload, consume: Consumer, count: int) -> Growth:
     objects: list[int] = []
     memory: list[int] = []
     each = max(1, count // PARTS)
+    documents = itertools.cycle(list(itertools.islice(workload.documents, POOL)))
     for part in range(PARTS):
         for number in range(each):
-            consume(SourceDocument(part * each + number, next(workload.documents)))
+            consume(SourceDocument(part * each + number, next(documents)))
         gc.collect()
         objects.append(sys.getallocatedblocks())
         memory.append(process.memory_info().rss)

@@ -70,6 +70,10 @@ from xml_extractor.mapping.tsql_text import like_matcher
 from xml_extractor.mapping.unknown_elements import MAX_NAME_LENGTH, MAX_REPORTED
 
 
+# pip builds against the newest lxml, whichever is installed.
+_TOGETHER = "`pip install --upgrade lxml`, and building it anew, bring them together"
+
+
 def check_libraries():
     """Refuse to run over another libxml2, or another lxml, than this module was compiled for.
 
@@ -80,12 +84,12 @@ def check_libraries():
         if there[:2] != built:
             raise ImportError(
                 f"it was built for libxml2 {built[0]}.{built[1]} and lxml runs on "
-                f"{'.'.join(map(str, there))}; build it anew against the lxml that is installed"
+                f"{'.'.join(map(str, there))}; {_TOGETHER}"
             )
     lxml_built = LXML_VERSION_STRING.decode()
     if lxml_built.split(".")[0] != str(etree.LXML_VERSION[0]):
         raise ImportError(
-            f"it was built for lxml {lxml_built} and {etree.__version__} is installed; build it anew"
+            f"it was built for lxml {lxml_built} and {etree.__version__} is installed; {_TOGETHER}"
         )
 
 
