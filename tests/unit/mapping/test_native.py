@@ -135,7 +135,7 @@ def test_where_it_is_refused_python_serves(name: str, value: tuple[int, ...], sa
 @pytest.mark.parametrize("contract", ["loan_application", "discogs_releases"])
 def test_shipped_contracts_and_samples(contract: str) -> None:
     plan = read_contract(PROJECT / "config" / f"{contract}.yaml").plan
-    texts = applications(800) if contract == "loan_application" else releases(300)
+    texts = applications(1000) if contract == "loan_application" else releases(300)
     both = BothMappers(plan, STARTED_AT)
     refused = 0
     for key, text in enumerate(texts, start=1):
