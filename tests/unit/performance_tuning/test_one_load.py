@@ -132,7 +132,7 @@ def test_a_load_that_takes_too_long_is_told(source: Source, tmp_path: Path) -> N
 
 def test_settings_as_variables_are_read_back_as_they_were() -> None:
     options = LoadOptions(batch_size=7, batch_seconds=0.5, auto_tune=True, queue_bytes="3MiB")  # type: ignore[arg-type]
-    found = as_variables({**dict(options), "limit": None})
+    found = as_variables({**options.model_dump(), "limit": None})
     assert found["XML_EXTRACTOR_QUEUE_BYTES"] == "3145728"
     assert found["XML_EXTRACTOR_AUTO_TUNE"] == "true"
     assert "XML_EXTRACTOR_LIMIT" not in found
