@@ -48,6 +48,9 @@ def map_document(plan: Plan, content: str | bytes, key: Key = 1, columns: tuple[
     tree = mapper.parse(document)
     first = mapper.map(tree, document)
     assert mapper.map(tree, document) == first, "a mapper must keep nothing of a document"
+    if isinstance(content, str):
+        same = SourceDocument(key, content.encode(), columns, is_text=True)
+        assert mapper.map(mapper.parse(same), same) == first, "a text is the same as the bytes of it"
     return Mapped(plan, first)
 
 
