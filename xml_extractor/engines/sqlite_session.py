@@ -334,22 +334,36 @@ class SqliteSession(Session):
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     ) -> set[Any]:
         """Insert without a look beforehand, up to the first row that is refused; the rest after a look."""
-        sql = self._insert_sql(table, columns)
-        untried = iter(rows)
         with self._transaction():
+            refused = self._insert_until_refused(table, columns, rows)
+            if refused is None:
+                return set()
+            inserted = {row[0] for row in rows[:refused]}
+            rest = rows[refused:]
+            keys = [row[0] for row in rest]
+            present = {row[0] for row in self.existing(table, columns[:1], columns[0], keys)} - inserted
+            new = [row for row in rest if row[0] not in present]
+            sql = self._insert_sql(table, columns)
+            self._do(lambda: self._connection.executemany(sql, new), wait=False)
+            return present
+
+    def _insert_until_refused(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> int | None:
+        """Insert rows up to the first that a constraint refuses; return its place, None if there is none."""
+        at_once = VARIABLES // len(columns)
+        for first in range(0, len(rows), at_once):
+            piece = rows[first : first + at_once]
+            # FAIL keeps what the statement has inserted so far.  The usual ABORT would take it back, and to
+            # be able to, would put a copy of each page aside: of as many as rows, where keys are random.
+            sql = self._insert_sql(table, columns, len(piece), "INSERT OR FAIL")
+            values = list(chain.from_iterable(piece))
             try:
-                self._do(lambda: self._connection.executemany(sql, untried), wait=False)
+                self._do(partial(self._connection.execute, sql, values), wait=False)
             except sqlite3.IntegrityError:
-                # The rows in front of the one that was refused are in; that one alone was undone.
-                refused = len(rows) - len(list(untried)) - 1
-                inserted = {row[0] for row in rows[:refused]}
-                rest = rows[refused:]
-                keys = [row[0] for row in rest]
-                present = {row[0] for row in self.existing(table, columns[:1], columns[0], keys)} - inserted
-                new = [row for row in rest if row[0] not in present]
-                self._do(lambda: self._connection.executemany(sql, new), wait=False)
-                return present
-        return set()
+                inserted: int = self.query("SELECT changes()")[0][0]
+                return first + inserted
+        return None
 
     def existing(
         self, table: str, columns: Sequence[str], key_column: str, keys: Sequence[Any]
@@ -414,10 +428,10 @@ class SqliteSession(Session):
         return {name for (name,) in rows}
 
     @staticmethod
-    def _insert_sql(table: str, columns: Sequence[str], rows: int = 1) -> str:
+    def _insert_sql(table: str, columns: Sequence[str], rows: int = 1, verb: str = "INSERT") -> str:
         names = ", ".join(quote_identifier(name) for name in columns)
         row = f"({', '.join('?' * len(columns))})"
-        return f"INSERT INTO {_quote_table(table)} ({names}) VALUES {', '.join([row] * rows)}"
+        return f"{verb} INTO {_quote_table(table)} ({names}) VALUES {', '.join([row] * rows)}"
 
 
 class _Transaction:

@@ -127,16 +127,16 @@ def test_insert_mostly_new_does_as_insert_new_whatever_is_there(session: Session
     create(LEDGER)
     known: set[bytes] = set()
     start = 0
-    for there in (set(), {0}, {20}, {39}, {3, 4, 30}, set(range(40)), set()):
+    for there in (set(), {0}, {200}, {399}, {3, 4, 300}, set(range(400)), set()):
         session.begin()
         session.insert_new("ledger", COLUMNS, [row(start + n, "before") for n in sorted(there)])
         session.commit()
         session.begin()
-        found = session.insert_mostly_new("ledger", COLUMNS, [row(start + n) for n in range(40)])
+        found = session.insert_mostly_new("ledger", COLUMNS, [row(start + n) for n in range(400)])
         session.commit()
         assert found == {digest(start + n) for n in there}
         known |= found
-        start += 40
+        start += 400
     expected = [("before", len(known)), ("loaded", start - len(known))]
     assert session.query("SELECT state, count(*) FROM ledger GROUP BY state ORDER BY 1") == expected
     session.begin()

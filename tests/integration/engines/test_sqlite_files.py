@@ -108,6 +108,26 @@ def test_settings_of_a_writer(engine: Engine) -> None:
     session.close()
 
 
+def test_a_trigger_does_not_mislead_about_what_was_inserted(engine: Engine) -> None:
+    """Some hundred rows go into a statement: those before one that is there are in, however much a trigger
+    has written beside them; one given twice is no row that was there."""
+    session = engine.connect(write=True, application="tests")
+    session.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+    session.execute("CREATE TABLE log (a INTEGER)")
+    session.execute("CREATE TRIGGER more AFTER INSERT ON t BEGIN INSERT INTO log VALUES (1), (2); END")
+    session.insert_new("t", ("a", "b"), [(700, "before")])
+    session.begin()
+    rows = [(number, "new") for number in range(1000)]
+    assert session.insert_mostly_new("t", ("a", "b"), rows) == {700}
+    session.commit()
+    assert session.query("SELECT b, COUNT(*) FROM t GROUP BY b ORDER BY b") == [("before", 1), ("new", 999)]
+    session.begin()
+    with pytest.raises(sqlite3.IntegrityError):
+        session.insert_mostly_new("t", ("a", "b"), [(number, "") for number in (2000, 2001, 2000)])
+    session.rollback()
+    session.close()
+
+
 def test_text_that_is_not_utf8_comes_as_bytes(engine: Engine) -> None:
     """One bad document must not make its whole page unreadable."""
     session = engine.connect(write=True, application="tests")
