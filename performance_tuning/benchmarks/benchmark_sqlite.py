@@ -25,6 +25,7 @@ from typing import Any, Final
 import support
 
 from xml_extractor.engines import open_engine
+from xml_extractor.processing.executor_choice import available_cores
 
 AT_LEAST: Final = 0.7
 """Rate of the load ÷ rate of inserting the prepared rows alone."""
@@ -49,6 +50,7 @@ class Run:
     bare: float
     executor: str
     rows: int
+    cpu: float  # of the load's program, start-up included
     others_share: float  # of the machine, taken by other programs during the load
 
     @property
@@ -112,7 +114,8 @@ def as_figure(name: str, documents: int, runs: Sequence[Run]) -> support.Figure:
         "×",
         AT_LEAST,
         f"load {middle.load:.2f} s ({documents / middle.load:,.0f} documents/s, {middle.executor}), rows "
-        f"alone {middle.bare:.2f} s ({documents / middle.bare:,.0f}/s, {middle.rows:,} rows); other programs "
+        f"alone {middle.bare:.2f} s ({documents / middle.bare:,.0f}/s, {middle.rows:,} rows); CPU of the "
+        f"load's program {middle.cpu:.2f} s ÷ {available_cores()} cores; other programs "
         f"during the load {middle.others_share:.0%} of the machine; ratios "
         + " ".join(f"{run.ratio:.2f}" for run in runs),
         at_least=True,
@@ -146,7 +149,12 @@ def measure(
     with databases.database() as target:
         bare = insert(Path(target.removeprefix("sqlite:///")), pragmas, tables, prepared)
     return Run(
-        summary["seconds"] - summary["startup_seconds"], bare, summary["executor"], rows, machine.others_share
+        summary["seconds"] - summary["startup_seconds"],
+        bare,
+        f"{summary['workers']} × {summary['executor']}",
+        rows,
+        machine.cpu,
+        machine.others_share,
     )
 
 
