@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.support.notes import Notes, note
-from tests.support.program import Program, run_command
+from tests.support.program import Program
 from tests.support.tables import dialect_of, execute, ledger, ledger_rows_match_tables, query, read_tables
+from tests.support.tcp_proxy import TcpProxy
 from xml_extractor import Contract, LoadOptions, LoadSummary, failpoints, load
 from xml_extractor.engines import open_engine
+from xml_extractor.engines.base import Health
 from xml_extractor.errors import HaltedError, TargetError, UsageError
+from xml_extractor.operations.doctor import examine
 from xml_extractor.operations.load import RunningLoad
 from xml_extractor.operations.status import read_status
+from xml_extractor.operations.verification.run import VerifyOptions, verify
+from xml_extractor.profiling.summary_text import summary_text
 
 CONTRACT = """
 contract: notes
@@ -180,6 +186,18 @@ def during(notes: Notes, target: str) -> dict[str, Any]:
     return left
 
 
+@pytest.fixture
+def postgresql_proxy(postgresql_url: str) -> Iterator[tuple[TcpProxy, str]]:
+    """A proxy before a fresh database, and the URL through it."""
+    parsed = make_url(postgresql_url)
+    host = parsed.host or parsed.query.get("host")
+    if not isinstance(host, str) or host.startswith("/"):
+        pytest.skip("the server listens on a socket only, which no TCP proxy can reach")
+    proxy = TcpProxy(host, parsed.port or 5432)
+    yield proxy, parsed.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+    proxy.close()
+
+
 class At:
     """Does something at the n-th passing of a failpoint."""
 
@@ -193,6 +211,11 @@ class At:
                     act()
 
         monkeypatch.setattr(failpoints, "hit", hit)
+
+
+def _held(url: str) -> str:
+    """What makes a SELECT keep a lock on its table until the transaction ends."""
+    return "" if url.startswith("postgresql") else " WITH (TABLOCK, HOLDLOCK)"
 
 
 def has_keys(url: str) -> bool:
@@ -260,6 +283,28 @@ def test_documents_of_an_earlier_run_that_are_in_the_way_are_counted_once(
     assert summary.exit_code == 3
     assert read_status(target).owed_keys == []
     assert state(target) == during
+    # All that was claimed of ranges is right, or no longer claimed.
+    report = verify(
+        notes.url, target, contract(), LoadOptions(executor="thread", workers=1), VerifyOptions(deep=True)
+    )
+    assert report.is_clean()
+
+
+def test_what_was_set_aside_before_a_run_failed_is_counted_by_the_next(
+    notes: Notes, target: str, during: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise TargetError("made up")
+
+    with monkeypatch.context() as patch:
+        At(patch, "between_keys", fail, 2)  # after the first key of which documents were in the way
+        with pytest.raises(TargetError, match="made up"):
+            notes_load(notes, target)
+    assert len(refusals(target)) == len(TWICE)
+    counts = notes_load(notes, target).documents
+    # The ranges that the first run had finished said that they were loaded.
+    assert (counts.already_loaded, counts.quarantined) == (DOCUMENTS - len(TWICE), len(TWICE))
+    assert state(target) == during
 
 
 def test_children_without_parents_are_in_the_way_of_the_foreign_key(
@@ -288,7 +333,7 @@ def test_killed_at_every_step_the_same_command_goes_on(
     file.write_text(CONTRACT, encoding="utf-8")
     springs = tmp_path / "springs"
     springs.mkdir()
-    kills = ("tables_created", "between_keys", "keys_quarantine", "after_keys")
+    kills = ("between_keys", "keys_quarantine")
     extra = {
         "XML_EXTRACTOR_FAILPOINTS": ";".join(f"{name}=kill" for name in kills),
         "XML_EXTRACTOR_FAILPOINTS_DIR": str(springs),
@@ -308,28 +353,57 @@ def test_killed_at_every_step_the_same_command_goes_on(
     assert state(target) == during
 
 
-def test_stopped_while_keys_are_built_they_stay_owed(
-    notes: Notes, target: str, during: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_stopped_while_a_key_is_built_it_stays_owed(
+    notes: Notes, target: str, during: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running: list[RunningLoad] = []
+    stopped_at: list[float] = []
 
     def stop() -> None:
+        stopped_at.append(time.monotonic())
         running[0].stop(2)
-        time.sleep(0.5)
+
+    somebody = open_engine(target).connect(write=True, application="somebody else")
+    stopping = threading.Timer(1.0, stop)
+
+    def hold() -> None:
+        somebody.begin()
+        somebody.query(f"SELECT COUNT(*) FROM tag{_held(target)}")
+        stopping.start()
 
     with monkeypatch.context() as patch:
-        At(patch, "between_keys", stop)
+        At(patch, "before_keys", hold)
         summary = notes_load(notes, target, on_start=running.append)
+    assert time.monotonic() - stopped_at[0] < 20, "the key of tag could not be had for 60 s"
+    stopping.join()
+    somebody.rollback()
+    somebody.close()
     assert summary.stopped_by_signal == 2
-    assert summary.keys.owed
     assert summary.documents.unfinished == 0
-    assert set(summary.keys.owed) == {
-        name for (name,) in query(target, "SELECT table_name FROM load_owed_keys")
-    }
-    said = run_command("status", "--target", target, folder=tmp_path).stdout
-    assert "keys are owed to" in said
+    assert "tag" in summary.keys.owed
+    assert read_status(target).owed_keys == summary.keys.owed
+    assert "keys are owed to" in summary_text(summary).lower()
     notes_load(notes, target, keys="during")
     assert state(target) == during
+
+
+def test_a_server_that_does_not_answer_while_it_builds_is_given_up(
+    notes: Notes, postgresql_proxy: tuple[TcpProxy, str], postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, url = postgresql_proxy
+    monkeypatch.setattr("xml_extractor.processing.key_building.LOOK_SECONDS", 0.2)
+    started: list[float] = []
+
+    def stall() -> None:
+        started.append(time.monotonic())
+        proxy.stall()
+
+    with monkeypatch.context() as patch:
+        At(patch, "before_keys", stall)
+        with pytest.raises(TargetError, match="asking whose turn it is to build keys failed"):
+            notes_load(notes, url, statement_seconds=1, retry_seconds=0, connect_seconds=2)
+    assert time.monotonic() - started[0] < 20
+    assert read_status(postgresql_url).owed_keys
 
 
 def test_stopped_before_all_is_loaded_no_key_is_built(
@@ -412,13 +486,10 @@ def test_locks_are_waited_for_as_long_as_is_set_and_statements_longer(
     notes: Notes, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = open_engine(target).connect(write=True, application="somebody else")
-    read = "SELECT COUNT(*) FROM note" + (
-        "" if target.startswith("postgresql") else " WITH (TABLOCK, HOLDLOCK)"
-    )
 
     def hold() -> None:
         held.begin()
-        held.query(read)
+        held.query(f"SELECT COUNT(*) FROM note{_held(target)}")
 
     with monkeypatch.context() as patch:
         At(patch, "before_keys", hold)
@@ -433,7 +504,7 @@ def test_locks_are_waited_for_as_long_as_is_set_and_statements_longer(
 
     with monkeypatch.context() as patch:
         At(patch, "before_keys", hold_for_a_while)
-        summary = notes_load(notes, target, lock_timeout=30, statement_seconds=1)
+        summary = notes_load(notes, target, lock_timeout=30, statement_seconds=1, retry_seconds=0)
     letting_go.join()
     held.close()
     assert summary.keys.owed == []
@@ -488,7 +559,7 @@ def test_keys_as_texts_that_tables_keep_as_numbers_are_refused(notes: Notes, tar
 
 
 def test_while_keys_are_owed_nobody_else_fills_the_tables_nor_replaces_rows(
-    notes: Notes, target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    notes: Notes, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise TargetError("made up")
@@ -502,8 +573,8 @@ def test_while_keys_are_owed_nobody_else_fills_the_tables_nor_replaces_rows(
     with pytest.raises(UsageError, match="run that load to its end first"):
         notes_load(notes, target, keys="during", source_name="other")
     assert len(query(target, "SELECT load_id FROM load_runs")) == 1
-    (tmp_path / "notes.yaml").write_text(CONTRACT, encoding="utf-8")
-    said = run_command(
-        "doctor", "--source", notes.url, "--target", target, "--contract", "notes.yaml", folder=tmp_path
-    )
-    assert "note, tag, letter have yet to get their keys" in said.stdout
+    seen = examine(notes.url, target, contract(), LoadOptions(keys="after"))
+    found = [finding for side in seen.sides for finding in side.findings if finding.subject == "keys"]
+    said = {finding.text: finding.health for finding in found}
+    assert said[next(text for text in said if "note, tag, letter have yet" in text)] is Health.WARNING
+    assert said[next(text for text in said if "can get their keys after it" in text)] is Health.GOOD

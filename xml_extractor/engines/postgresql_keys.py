@@ -28,6 +28,12 @@ CHECK_SECONDS: Final = 5
 """How often the server looks, while it builds, whether whoever asked for it is still there; without it, the
 index would be built to its end, and its table kept locked, for a loader that was killed long ago."""
 
+_LOOK_FOR_HOLDER: Final = (
+    # As the connection looks for the server: one that was cut off holds its locks for two hours else.
+    "SELECT set_config('tcp_keepalives_idle', '10', false), "
+    "set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '4', false)"
+)
+
 
 class PostgresqlLateKeys(LateKeys):
     """See :class:`LateKeys`.
@@ -123,7 +129,8 @@ class PostgresqlLateKeys(LateKeys):
         session.commit()
 
     def hold(self, session: Session, name: str, *, shared: bool) -> bool:
-        """Take an advisory lock."""
+        """Take an advisory lock; the server is to let go of it when nobody is there any more."""
+        session.query(_LOOK_FOR_HOLDER)
         suffix = "_shared" if shared else ""
         return bool(self._ask(session, f"pg_try_advisory_lock{suffix}(?::bigint)", name))
 

@@ -16,7 +16,7 @@ from xml_extractor.mapping.records import Row
 from xml_extractor.operations.load import source_name
 from xml_extractor.processing.chunks import CHUNK_DOCUMENTS
 from xml_extractor.processing.document_worker import DocumentWorker
-from xml_extractor.settings import LoadOptions
+from xml_extractor.settings import KeysWhen, LoadOptions, OnChange, OnPlanChange
 from xml_extractor.target import bookkeeping, owed_keys, schema_check
 from xml_extractor.target.database_target import DatabaseTarget
 from xml_extractor.target.failures import is_bug
@@ -273,6 +273,8 @@ class TargetLooker(Looker):
             ready = all(finding.health is Health.GOOD for finding in self.found[before:])
         if ready:
             self.guarded("ledger", self._ledger)
+        if self.options.keys is KeysWhen.AFTER:
+            self.guarded("keys", self._keys_after)
         if self.engine.insert_paths:
             self.guarded("insert path", lambda: self._insert_path(ready=ready))
         specs = [*table_specs(self.plan), *bookkeeping.bookkeeping_specs()]
@@ -337,6 +339,14 @@ class TargetLooker(Looker):
             yield Finding(Health.GOOD, "bookkeeping", f"version {present} of the load_ tables")
         if version == present:
             yield from self._owed_keys(session)
+
+    def _keys_after(self) -> Iterator[Finding]:
+        self._target.refuse_keys_after(
+            self.plan,
+            replaces=self.options.on_change is OnChange.REPLACE
+            or self.options.on_plan_change is OnPlanChange.RELOAD,
+        )
+        yield Finding(Health.GOOD, "keys", "tables that a load creates can get their keys after it")
 
     def _owed_keys(self, session: Session) -> Iterator[Finding]:
         tables = [table.spec.name for table in owed_keys.read(session)]

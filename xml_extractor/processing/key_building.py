@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from xml_extractor import failpoints
 from xml_extractor.engines.late_keys import KeyPart, KeyStep
-from xml_extractor.errors import HaltedError
+from xml_extractor.errors import HaltedError, TargetError
 from xml_extractor.target.key_work import InTheWay, KeyWorker, OwedKeys, SetAside
 from xml_extractor.target.owed_keys import OwedTable
 from xml_extractor.threads import Thread
@@ -119,8 +119,15 @@ class KeyBuilding:
 
     def _build_all(self) -> None:
         failpoints.hit("before_keys")
+        built: set[KeyStep] = set()
         while True:
             todo = self._each([KeyWorker.todo], 1)[0]
+            lost = [step.words for _, step in todo if step in built]
+            if lost:
+                raise TargetError(
+                    f"{', '.join(lost)}: built a moment ago, and not there now; look for what takes keys "
+                    "away from these tables, then run the same command again"
+                )
             self.built.owed = tuple(dict.fromkeys(table.spec.name for table, _ in todo))
             self._total = self.built.keys + sum(step.part is not KeyPart.CHECKED for _, step in todo)
             if not todo:
@@ -135,6 +142,7 @@ class KeyBuilding:
                 for (table, step), code in zip(steps, codes, strict=True)
                 if code is not None
             ]
+            built.update(step for (_, step), code in zip(steps, codes, strict=True) if code is None)
             if refused:
                 self._clear(refused)
 

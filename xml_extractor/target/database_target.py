@@ -70,7 +70,7 @@ class DatabaseTarget(Target):
         that ends well marks it finished; the other goes on under the same id.
         """
         if keys_after:
-            self._refuse_keys_after(plan, replaces=on_plan_change == "reload" or on_change == "replace")
+            self.refuse_keys_after(plan, replaces=on_plan_change == "reload" or on_change == "replace")
         connection = Connection(self._engine, "xml_extractor prepare", threading.Event(), write=not dry_run)
         with connection:
             run: runs.Run | None = None
@@ -188,7 +188,15 @@ class DatabaseTarget(Target):
         failpoints.hit("run_start", session)
         return runs.start(session, plan, source_name, settings, utc_now()), False, owed
 
-    def _refuse_keys_after(self, plan: Plan, *, replaces: bool) -> None:
+    def refuse_keys_after(self, plan: Plan, *, replaces: bool) -> None:
+        """Refuse to build keys after the load where that cannot be done (rightly); connects to nothing.
+
+        Args:
+            replaces: documents that are loaded may be replaced.
+
+        Raises:
+            UsageError: with the reason.
+        """
         why_not = self._engine.no_late_keys
         if why_not is not None:
             raise UsageError(f"--keys after cannot be had here: {why_not}. Use --keys during")
