@@ -108,7 +108,7 @@ def measure(
     """
     plan = read_contract(shipped_config(contract)).plan
     documents = loadable(plan, texts)
-    contents = [str(document.content).encode("utf-8") for document in documents]
+    contents = [bytes_of(document) for document in documents]
     choices = [choice for choice in bounds if choice is PYTHON or why_not_native() is None]
     workers = {choice: _worker(plan, choice) for choice in choices}
     sides: dict[str, Callable[[], float]] = {"": partial(_timed, partial(_parse_only, contents))}
@@ -156,7 +156,7 @@ def _peer_sides(
     """Return what makes a pass of discogskit over the same documents, in a process that lives until then."""
     file = stack.enter_context(support.temporary_folder()) / "documents.jsonl"
     with file.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(document.content) + "\n" for document in documents)
+        out.writelines(json.dumps(bytes_of(document).decode()) + "\n" for document in documents)
     program = stack.enter_context(peers.asked("map_with_discogskit.py", str(file)))
     return {side: partial(_ask, program, side) for side in PEER_SIDES}
 
@@ -192,8 +192,17 @@ def _against_peer(
 def loadable(plan: Plan, texts: Sequence[str]) -> list[SourceDocument]:
     """Return the documents that end up loaded: what is refused half-way would make the product look fast."""
     worker = _worker(plan, InterpreterChoice.AUTO)
-    documents = [SourceDocument(key, text) for key, text in enumerate(texts, start=1)]
+    documents = [
+        SourceDocument(key, text.encode(), is_text=True)  # as the reader hands them over
+        for key, text in enumerate(texts, start=1)
+    ]
     return [document for document in documents if worker.process(document).state is State.LOADED]
+
+
+def bytes_of(document: SourceDocument) -> bytes:
+    """Return a document's text in UTF-8."""
+    assert isinstance(document.content, bytes)
+    return document.content
 
 
 def _worker(plan: Plan, choice: InterpreterChoice) -> DocumentWorker:

@@ -261,9 +261,9 @@ def test_a_large_document_is_as_long_as_it_says_and_wants_little(tmp_path: Path)
     path = tmp_path / "cases.yaml"
     path.write_text(benchmark_large_documents.CONTRACT, encoding="utf-8")
     plan = read_contract(path).plan
-    benchmark_large_documents.check(plan, SourceDocument(5, text), InterpreterChoice.AUTO)
+    benchmark_large_documents.check(plan, SourceDocument(5, text.encode()), InterpreterChoice.AUTO)
     with pytest.raises(BenchmarkError, match="not mapped as it should be"):
-        benchmark_large_documents.check(plan, SourceDocument(5, "<case/>"), InterpreterChoice.AUTO)
+        benchmark_large_documents.check(plan, SourceDocument(5, b"<case/>"), InterpreterChoice.AUTO)
 
 
 def test_sides_take_turns_and_the_first_pass_warms_up() -> None:
