@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
 from xml_extractor.mapping.records import SourceDocument
@@ -55,6 +57,7 @@ those that insert wait (with four mapping threads instead of one, a batch took t
 
 
 _POLL_SECONDS = 0.1
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +131,27 @@ def choose_executor(
 
 
 def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use: by its affinity and its container's quota."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    quota = container_cores()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def container_cores(root: Path = _CGROUP_ROOT) -> float | None:
+    """Return how many cores' time a container may take, as its control group says; ``None`` = no limit.
+
+    Workers beyond that would only take turns, however many cores the machine has.
+    """
+    # Version 2 has both in one file: "150000 100000", or "max 100000"; version 1 says -1 for no limit.
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = " ".join((root / file).read_text(encoding="ascii") for file in files).split()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):
+            return int(words[0]) / int(words[1])
+    return None
 
 
 def _documents_per_second(

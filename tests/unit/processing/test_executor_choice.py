@@ -112,3 +112,30 @@ def test_documents_are_really_mapped_and_a_pipeline_that_ends_is_heeded(tmp_path
         state.fail(RuntimeError("for the test"))
         with pytest.raises(PipelineStopped):
             executor_choice._documents_per_second(made, sample, state, watch)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "what is this"}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "50000\n"}, None),
+    ],
+)
+def test_cores_of_a_container(
+    files: dict[str, str], cores: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+    assert executor_choice.container_cores(tmp_path) == cores
+    monkeypatch.setattr(executor_choice, "container_cores", lambda: None)
+    without = executor_choice.available_cores()
+    monkeypatch.setattr(executor_choice, "container_cores", lambda: cores)
+    assert executor_choice.available_cores() == (
+        without if cores is None else min(without, 2 if cores > 1 else 1)
+    )
