@@ -174,7 +174,8 @@ def _texts(engine: str) -> tuple[str, str, str]:
     if engine == "mssql":
         return "COMMIT TRANSACTION", "INSERT INTO [load_ledger]", "INSERT INTO [tag]"
     # Statements end with a NUL; without it the ledger's column committed_at would be meant, too.
-    return "COMMIT\0", 'INSERT INTO "load_ledger"', 'COPY "tag"'
+    # Documents are claimed by COPY or by INSERT.
+    return "COMMIT\0", '"load_ledger" ("digest"', 'COPY "tag"'
 
 
 def _proxied(chance: random.Random, engine: str) -> dict[str, object]:
