@@ -29,7 +29,8 @@ import support
 from tests.support.tcp_proxy import TcpProxy
 from xml_extractor.contract import read_contract
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.base import EngineOptions, RowEncoder
+from xml_extractor.engines.base import EngineOptions
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import DocumentRecord, Row, State
 from xml_extractor.target import open_target
 from xml_extractor.target.base import LoadHandle

@@ -25,8 +25,9 @@ from support import BenchmarkError
 from xml_extractor.contract import check_text
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Engine, RowEncoder
+from xml_extractor.engines.base import Engine
 from xml_extractor.errors import TargetError
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import DocumentRecord, Key, Row
 from xml_extractor.target.base import BatchResult, BatchWriter, LedgerEntry, LoadHandle, RunState, Target
 from xml_extractor.target.files import count_batch

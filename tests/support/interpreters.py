@@ -10,12 +10,13 @@ import pytest
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.encoding import CopyEncoder, LayoutEncoder, ParameterEncoder
+from xml_extractor.engines.encoding import CopyEncoder, ParameterEncoder
 from xml_extractor.engines.mssql.bulkcopy import BulkEncoder
 from xml_extractor.engines.mssql.encoders import JsonEncoder, TextTupleEncoder
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
 from xml_extractor.mapping.encoded import encoded
 from xml_extractor.mapping.interpreter_choice import InterpreterChoice, encoder_of, why_not_native
+from xml_extractor.mapping.layouts import LayoutEncoder
 from xml_extractor.mapping.records import EncodedDocument, MappedDocument, Rejection, SourceDocument
 
 REQUIRE_VARIABLE = "XML_EXTRACTOR_REQUIRE_NATIVE"

@@ -17,7 +17,7 @@ from xml_extractor.contract.plan import (
     Table,
 )
 from xml_extractor.contract.types import parse_type
-from xml_extractor.engines.base import RowEncoder
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import (
     DocumentRecord,
     Key,

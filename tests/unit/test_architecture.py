@@ -14,10 +14,10 @@ ALLOWED = {
     "errors": set(),
     # The check of a contract's constants asks the code that will convert them, so that both agree.
     "contract": {"errors", "mapping.records", "mapping.conversion", "resources"},
-    "engines": {"errors", "threads", "contract", "mapping.records"},
+    "engines": {"errors", "threads", "contract", "mapping.layouts", "mapping.records"},
     "mapping": {"errors", "contract"},
     "source": {"errors", "threads", "contract", "engines", "mapping", "resources"},
-    "target": {"errors", "contract", "engines", "mapping.records"},
+    "target": {"errors", "contract", "engines", "mapping.layouts", "mapping.records"},
     "profiling": {"errors", "threads", "settings"},
     "processing": {
         "errors", "threads", "contract", "engines", "mapping", "source", "target", "profiling", "settings",

@@ -13,12 +13,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan, SourcePlan, Table
 from xml_extractor.contract.types import SqlType
-from xml_extractor.mapping.records import Key, Row, SourceDocument
+from xml_extractor.mapping.layouts import RowEncoder
+from xml_extractor.mapping.records import Key, SourceDocument
 
 if TYPE_CHECKING:
     from xml_extractor.engines.late_keys import LateKeys
@@ -151,17 +152,6 @@ class Written(NamedTuple):
 
     rows: int  # that the table took
     seconds: float
-
-
-class RowEncoder(Protocol):
-    """Turns the rows of one document into the form that :meth:`Session.write_rows` takes.
-
-    Picklable; used in the workers; thread-safe.
-    """
-
-    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
-        """Return (encoded rows per table, estimate of their size in bytes)."""
-        ...
 
 
 class Session(ABC):

@@ -7,23 +7,22 @@ Columns that the server numbers are in the rows (as ``None``) but are never writ
 out here.
 
 The native interpreter of the plan makes no rows where it knows the layout of what is to come out: it
-writes the same thing straight from the document's tree (:class:`LayoutEncoder`).
+writes the same thing straight from the document's tree (``LayoutEncoder``).
 """
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.contract.types import Family, SqlType, Value
+from xml_extractor.mapping.layouts import PIECE_BYTES, Layout, LayoutEncoder, TableLayout, decimal_text
 from xml_extractor.mapping.records import Row
 
 LONG_TEXT: Final = 256
@@ -48,73 +47,6 @@ def pick_of(table: Table) -> tuple[int, ...] | None:
     """The written columns for :func:`picked`: None where that is all of them."""
     written = written_columns(table)
     return None if len(written) == len(table.columns) else written
-
-
-def decimal_text(value: Decimal) -> str:
-    """A decimal as plain digits with its whole scale: no exponent, no negative zero."""
-    text = str(value)
-    if "E" in text:
-        text = format(value, "f")
-    if text[0] == "-" and not value:
-        return text[1:]
-    return text
-
-
-# ------------------------------------------------------------------------------------- layouts
-
-
-class Layout(Enum):
-    """What the rows of a table can be laid out as by the native interpreter too."""
-
-    COPY_TEXT = "copy text"  # bytes: values between tabs, a line a row, see copy_text()
-    JSON_ARRAYS = "json arrays"  # str: an array a row, commas between, decimals as strings
-    PARAMETERS = "parameters"  # a list of tuples: bits as 0 and 1, decimals as text
-    FLAT_PARAMETERS = "flat parameters"  # the same values in one list, row after row
-    CANONICAL = "canonical"  # a list of tuples of the values as they are
-
-
-@dataclass(frozen=True, slots=True)
-class TableLayout:
-    """How one table's rows are laid out.  Picklable."""
-
-    layout: Layout
-    written: tuple[int, ...]  # the columns that are written, in their order
-    other: Callable[[Any], str | bytes] | None = None
-    """Makes the text of a value that is neither text, integer, bit nor decimal; for the layouts of text."""
-    checks_text: bool = False
-    """Whether NUL and lone surrogates are for :meth:`LayoutEncoder.encode_table` to deal with."""
-    long: tuple[int, ...] = ()  # of Python values: positions of those that are measured for the size
-    row_bytes: int = 0  # of Python values: the estimate for a row, its long values apart
-
-
-class LayoutEncoder(ABC):
-    """An encoder that takes each table by itself.  As :class:`~xml_extractor.engines.base.RowEncoder`."""
-
-    __slots__ = ()
-
-    @property
-    @abstractmethod
-    def layouts(self) -> tuple[TableLayout | None, ...]:
-        """Per table how its rows are laid out, or None where only :meth:`encode_table` can do that."""
-
-    @abstractmethod
-    def encode_table(self, index: int, rows: Sequence[Row]) -> tuple[Any, int]:
-        """Return (a table's rows as ``write_rows`` takes them, estimate of their size in bytes).
-
-        Args:
-            index: which table of the plan.
-            rows: canonical values of all columns.
-        """
-
-    def __call__(self, rows: tuple[list[Row], ...]) -> tuple[tuple[Any, ...], int]:
-        """Return (encoded rows per table, estimate of their size in bytes)."""
-        encoded = []
-        size = 0
-        for index, table_rows in enumerate(rows):
-            piece, piece_bytes = self.encode_table(index, table_rows)
-            encoded.append(piece)
-            size += piece_bytes
-        return tuple(encoded), size
 
 
 # ------------------------------------------------------------------------------------- parameters
@@ -270,10 +202,6 @@ def copy_text(rows: Sequence[Row]) -> bytes:
 def copy_value(value: Value) -> bytes:
     """One value as :func:`copy_text` has it."""
     return copy_text([(value,)])[:-1]
-
-
-PIECE_BYTES: Final = 33
-"""What a ``bytes`` object takes beside its content."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,6 @@ from xml_extractor.engines.base import (
     Fault,
     Finding,
     Privileges,
-    RowEncoder,
     Session,
     TableSpec,
     TimeLimits,
@@ -53,6 +52,7 @@ from xml_extractor.engines.ddl import (
     split_name,
 )
 from xml_extractor.engines.encoding import CopyEncoder
+from xml_extractor.mapping.layouts import RowEncoder
 
 if TYPE_CHECKING:
     from xml_extractor.engines.late_keys import LateKeys

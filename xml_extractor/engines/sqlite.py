@@ -37,7 +37,6 @@ from xml_extractor.engines.base import (
     Engine,
     Fault,
     Finding,
-    RowEncoder,
     Session,
     TableSpec,
     TimeLimits,
@@ -51,6 +50,7 @@ from xml_extractor.engines.ddl import (
 )
 from xml_extractor.engines.encoding import LONG_TEXT, ParameterEncoder
 from xml_extractor.engines.sqlite_session import SqliteSession
+from xml_extractor.mapping.layouts import RowEncoder
 
 COLUMN_TYPES: Final = {
     Family.BIT: "INTEGER",

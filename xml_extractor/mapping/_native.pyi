@@ -2,9 +2,9 @@ from lxml import etree
 
 from xml_extractor.contract.expression import Expression
 from xml_extractor.contract.types import Value
-from xml_extractor.engines.encoding import LayoutEncoder
 from xml_extractor.mapping.expression_runtime import Environment, Frame
 from xml_extractor.mapping.interpreter import Interpreter
+from xml_extractor.mapping.layouts import LayoutEncoder
 from xml_extractor.mapping.records import EncodedDocument, MappedDocument, SourceDocument
 
 class NativeInterpreter:

@@ -50,7 +50,7 @@ from xml_extractor.contract import expression as ex
 from xml_extractor.contract.plan import Conversion as PlanConversion
 from xml_extractor.contract.plan import Leaf, Pick, Rounding, SourceKind, fold_name
 from xml_extractor.contract.types import INTEGER_RANGES, MONEY_RANGES, Family
-from xml_extractor.engines.encoding import PIECE_BYTES, Layout, decimal_text
+from xml_extractor.mapping.layouts import PIECE_BYTES, Layout, decimal_text
 from xml_extractor.mapping.captures import SEVERAL as SEVERAL_
 from xml_extractor.mapping.captures import by_attribute, serialised
 from xml_extractor.mapping.columns import DocumentContext, expression_captures, expression_columns

@@ -11,9 +11,9 @@ from typing import NoReturn
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.base import RowEncoder
 from xml_extractor.mapping.encoded import encoded
 from xml_extractor.mapping.interpreter_choice import InterpreterChoice, encoder_of, interpreter_for
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import EncodedDocument, MappedDocument, Rejection, SourceDocument, Stage
 from xml_extractor.mapping.rejection import DocumentRejected, DocumentSkipped
 from xml_extractor.mapping.xml_parser import DocumentParser

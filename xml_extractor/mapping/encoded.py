@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml_extractor.engines.base import RowEncoder
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import EncodedDocument, MappedDocument
 
 

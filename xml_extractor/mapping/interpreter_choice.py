@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.base import RowEncoder
-from xml_extractor.engines.encoding import LayoutEncoder
 from xml_extractor.errors import UsageError
 from xml_extractor.mapping.interpreter import Interpreter
+from xml_extractor.mapping.layouts import LayoutEncoder, RowEncoder
 from xml_extractor.mapping.records import EncodedDocument, MappedDocument, SourceDocument
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.base import RowEncoder
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected, DocumentSkipped
 from xml_extractor.mapping.document_hash import document_hash
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import (
     DocumentRecord,
     Key,

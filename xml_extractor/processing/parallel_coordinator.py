@@ -435,9 +435,7 @@ class ParallelCoordinator:
             owing = () if owed is None else owed.tables
             others = [name for name in key_tables(self._plan) if name not in owing]
             if others:
-                self._note(
-                    f"--keys after: {', '.join(others)} were there before, and keep their keys"
-                )
+                self._note(f"--keys after: {', '.join(others)} were there before, and keep their keys")
         if owed is None or options.dry_run or self._state.stopping.is_set():
             return
         stage = KeyStage(

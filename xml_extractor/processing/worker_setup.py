@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.base import Engine, RowEncoder
+from xml_extractor.engines.base import Engine
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.processing.document_worker import DocumentWorker
 from xml_extractor.source.reader import SourceReader
 

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.engines.base import RowEncoder
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import (
     DocumentRecord,
     Key,

@@ -17,9 +17,8 @@ from urllib.parse import quote
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import Value
-from xml_extractor.engines.base import RowEncoder
-from xml_extractor.engines.encoding import decimal_text
 from xml_extractor.errors import TargetError, UsageError
+from xml_extractor.mapping.layouts import RowEncoder, decimal_text
 from xml_extractor.mapping.records import DocumentRecord, Key, Renewal, Row, State
 from xml_extractor.target.base import BatchResult, BatchWriter, LedgerEntry, LoadHandle, RunState, Target
 from xml_extractor.target.ledger import storable

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.plans import column, plan, table
-from xml_extractor.engines.encoding import CopyEncoder, ParameterEncoder, copy_text, decimal_text
+from xml_extractor.engines.encoding import CopyEncoder, ParameterEncoder, copy_text
+from xml_extractor.mapping.layouts import decimal_text
 
 
 @pytest.mark.parametrize(

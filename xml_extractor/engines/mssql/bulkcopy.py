@@ -34,16 +34,7 @@ from typing import Any, Final
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.contract.types import INTEGER_RANGES, MONEY_RANGES, Family, SqlType
 from xml_extractor.engines.base import FaultKind
-from xml_extractor.engines.encoding import (
-    Layout,
-    LayoutEncoder,
-    TableLayout,
-    pick_of,
-    picked,
-    value_layout,
-    values_bytes,
-    written_columns,
-)
+from xml_extractor.engines.encoding import pick_of, picked, value_layout, values_bytes, written_columns
 from xml_extractor.engines.mssql.core_wire import CoreWire
 from xml_extractor.engines.mssql.encoders import JsonTable, Texts, Unstorable, storable
 from xml_extractor.engines.mssql.errors import BulkCopyMisread, classify
@@ -52,6 +43,7 @@ from xml_extractor.engines.mssql.literals import literal
 from xml_extractor.engines.mssql.names import quote_identifier, quote_table
 from xml_extractor.engines.mssql.types import column_type
 from xml_extractor.engines.mssql.wires import Wire
+from xml_extractor.mapping.layouts import Layout, LayoutEncoder, TableLayout
 from xml_extractor.mapping.records import Row
 
 logger = logging.getLogger(__name__)

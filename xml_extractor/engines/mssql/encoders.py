@@ -18,19 +18,10 @@ from typing import Any, Final, TypeVar
 
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.contract.types import Family, Value
-from xml_extractor.engines.encoding import (
-    Layout,
-    LayoutEncoder,
-    TableLayout,
-    decimal_text,
-    pick_of,
-    picked,
-    value_layout,
-    values_bytes,
-    written_columns,
-)
+from xml_extractor.engines.encoding import pick_of, picked, value_layout, values_bytes, written_columns
 from xml_extractor.engines.mssql.errors import UnstorableText
 from xml_extractor.engines.mssql.types import text_form
+from xml_extractor.mapping.layouts import Layout, LayoutEncoder, TableLayout, decimal_text
 from xml_extractor.mapping.records import Row
 
 T = TypeVar("T")

@@ -15,7 +15,6 @@ from xml_extractor.engines.base import (
     Fault,
     Finding,
     Privileges,
-    RowEncoder,
     Session,
     TableSpec,
 )
@@ -26,6 +25,7 @@ from xml_extractor.engines.mssql.insert_paths import BULKCOPY, INSERT_PATHS, Row
 from xml_extractor.engines.mssql.path_choice import UNSETTLED, PathChoice
 from xml_extractor.engines.mssql.server_url import parse_server
 from xml_extractor.engines.mssql.wires import Wire
+from xml_extractor.mapping.layouts import RowEncoder
 
 if TYPE_CHECKING:
     from xml_extractor.engines.late_keys import LateKeys

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from xml_extractor.engines.encoding import decimal_text
 from xml_extractor.engines.markers import split_at_markers
+from xml_extractor.mapping.layouts import decimal_text
 
 
 def literal(value: Any) -> str:

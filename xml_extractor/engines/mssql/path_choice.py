@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from xml_extractor.contract.plan import Plan
 from xml_extractor.contract.types import SqlType
-from xml_extractor.engines.base import AUTO, EngineOptions, FaultKind, RowEncoder
+from xml_extractor.engines.base import AUTO, EngineOptions, FaultKind
 from xml_extractor.engines.encoding import written_columns
 from xml_extractor.engines.mssql.errors import classify
 from xml_extractor.engines.mssql.insert_paths import (
@@ -25,6 +25,7 @@ from xml_extractor.engines.mssql.insert_paths import (
 )
 from xml_extractor.engines.mssql.wires import Queryable
 from xml_extractor.errors import UsageError
+from xml_extractor.mapping.layouts import RowEncoder
 
 if TYPE_CHECKING:
     from xml_extractor.engines.mssql.bulkcopy import Service

@@ -19,6 +19,7 @@ from xml_extractor.engines.mssql.openjson import ESCAPES, LONG_TEXTS
 from xml_extractor.engines.mssql.session import FailedTransaction, MssqlSession, ReadOnlySession
 from xml_extractor.engines.mssql.wires import Wire
 from xml_extractor.errors import TargetError, UsageError
+from xml_extractor.mapping.records import SourceDocument
 
 Answer = list[tuple[Any, ...]] | Exception
 
@@ -460,7 +461,10 @@ def test_documents_are_asked_for_by_lists_of_few_lengths(session: MssqlSession, 
     source = replace(SOURCE, columns=("at",))
     wire.on("WHERE [id] IN", [(1, "<a/>", "2024-01-02 00:00:00.0000001"), (2, None, None)])
     found = session.documents(source, [1, 2])
-    assert found == [(1, "<a/>", ("2024-01-02 00:00:00.0000001",)), (2, None, (None,))]
+    assert found == [
+        SourceDocument(1, "<a/>", ("2024-01-02 00:00:00.0000001",)),
+        SourceDocument(2, None, (None,)),
+    ]
     sql, parameters = wire.log[-1]
     assert sql.startswith("SELECT [id], [xml], CONVERT(varchar(34), [at], 121) FROM [docs] WHERE [id] IN (")
     assert sql.endswith(") ORDER BY [id]")
