@@ -117,7 +117,7 @@ def _mutated(texts: list[str], rng: random.Random) -> Iterator[Content]:
 def _values(rng: random.Random) -> Iterator[Content]:
     """Odd values, a few a document, and pieces of them put together."""
     while True:
-        values = [rng.choice(VALUES) for _ in range(4)]
+        values = [rng.choice(VALUES) for _ in range(2)]
         values += [a[: rng.randrange(20)] + b[: rng.randrange(20)] for a, b in itertools.pairwise(values)]
         inside = "".join(f"<v>{escaped(value)}</v>" for value in values)
         yield f"<r>{inside}</r>"

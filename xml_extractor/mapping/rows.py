@@ -79,6 +79,8 @@ class TableRows:
     def __init__(self, plan: Plan, index: int, environment: Environment) -> None:
         table = plan.tables[index]
         self.table = table
+        preferred = () if table.unique is None else table.unique.prefer_values
+        self._ranks = {value: rank for rank, value in enumerate(preferred)}
         self.index = index
         self.size = len(plan.scopes[table.scope].captures)
         self.columns = [compile_column(i, table.columns[i], environment) for i in table.order]
@@ -232,7 +234,7 @@ class TableRows:
         """Keep one of the rows with equal values; a row with a NULL among them has no equal."""
         unique = self.table.unique
         assert unique is not None
-        ranks = {value: rank for rank, value in enumerate(unique.prefer_values)}
+        ranks = self._ranks
         best: dict[tuple[Value, ...], int] = {}
         alone: list[int] = []
         for place, (values, _) in enumerate(rows):

@@ -167,7 +167,10 @@ def test_what_exactly_once_costs_is_measured_whole(tmp_path: Path) -> None:
     """It refuses to print a figure where one of the functions that it times was never called."""
     figures = tmp_path / "figures.json"
     ended = benchmark_safety_cost.main(
-        ["--documents", "30", "--repeat", "1", "--engine", "sqlite", "--json", str(figures)]
+        [
+            *("--documents", "30", "--repeat", "1", "--engine", "sqlite"),
+            *("--only", "applications", "--json", str(figures)),
+        ]
     )
     assert ended in ENDED
     (figure,) = json.loads(figures.read_text(encoding="utf-8"))["figures"]

@@ -29,7 +29,10 @@ cdef class Builder(Keeper):
         return 0
 
     cdef int codes(self, Conversion* out, described, python) except -1:
-        """Convert an enum's codes now, once."""
+        """Convert an enum's codes now, once; and one that is not listed, if all of those become the same."""
+        cdef bint is_complete = not (
+            described.enum.unknown_rejects or described.enum.ignore_case or described.apply
+        )
         if any(step.name == "plugin" for step in described.apply) or len(described.enum.values) > MOST_CODES:
             return 0
         out.codes = <Code*>self.reserve(sizeof(Code) * (len(described.enum.values) + 1))
@@ -37,10 +40,18 @@ cdef class Builder(Keeper):
             try:
                 value = python(code)
             except ConversionError:
+                is_complete = False
                 continue
             out.codes[out.code_count].text = self.keep_text(code)
             self.keep_constant(&out.codes[out.code_count].value, value)
             out.code_count += 1
+        if is_complete:
+            try:
+                value = python("-".join(["unlisted", *dict(described.enum.values)]))
+            except ConversionError:
+                return 0
+            out.has_unlisted = True
+            self.keep_constant(&out.unlisted, value)
         return 0
 
     cdef bint steps(self, Conversion* out, described) except -1:

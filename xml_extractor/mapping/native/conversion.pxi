@@ -87,6 +87,8 @@ cdef struct Conversion:
     Step* steps
     int code_count
     Code* codes
+    bint has_unlisted
+    Cell unlisted  # what any other code becomes
     Text format  # Y m d H M S stand for themselves, each after a zero byte; all else for itself
     PyObject* python
 

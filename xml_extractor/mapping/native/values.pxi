@@ -201,6 +201,9 @@ cdef int convert(Arena* arena, Conversion* conversion, Text text, Cell* out) noe
         if same_text(conversion.codes[i].text, text):
             out[0] = conversion.codes[i].value
             return DONE
+    if conversion.has_unlisted and text.size > 0 and stripped(text).size == text.size:
+        out[0] = conversion.unlisted
+        return DONE
     if conversion.how == BY_PYTHON:
         return ASK_PYTHON
     for i in range(conversion.step_count):
