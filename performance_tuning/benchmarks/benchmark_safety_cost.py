@@ -10,7 +10,7 @@ to one stage and to nothing else.  The stages' own functions are timed where the
 
 and their sum is set against the whole of the same run, from the first read to the last commit.  Timing adds
 to what it times, so the share is rather too high than too low.  Some of the synthetic applications are
-refused by the database: their batches are tried again in parts, and so entered into the ledger more than once.
+refused by the database: their batches are tried again in parts, so entered into the ledger more than once.
 """
 
 from __future__ import annotations
