@@ -164,6 +164,10 @@ class Session(ABC):
     driver: str = ""
     """The driver's name and version, for ``doctor``."""
 
+    refused_row: tuple[str, int] | None = None
+    """Which row the database stumbled over in the last :meth:`write_rows`, where that failed and it is known:
+    the table's name and the row's place, from 0, among those that it was to be given."""
+
     @abstractmethod
     def table(self, name: str) -> str:
         """Return a table's name as a contract writes it, quoted, and in the schema that was set, for SQL."""

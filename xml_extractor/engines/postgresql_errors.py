@@ -98,6 +98,14 @@ _REFUSED: Final = (
 )  # fmt: skip
 _COPY_CONTEXT: Final = re.compile(r"^COPY (.+?), line \d+, column ([^:\n]+?)(?::|$)", re.M)
 
+_COPY_LINE: Final = re.compile(r"^COPY .+, line (\d+)", re.M)
+
+
+def copied_line(error: psycopg.Error) -> int | None:
+    """Return at which line of what was copied, from 1, the server stopped; None where it does not say."""
+    found = _COPY_LINE.search(error.diag.context or "")
+    return None if found is None else int(found[1])
+
 
 class NoAnswer(psycopg.OperationalError):
     """The server did not answer within the time limit; the connection was broken off."""

@@ -28,7 +28,7 @@ from xml_extractor.engines.markers import split_at_markers
 from xml_extractor.engines.postgresql_arrays import array_text
 from xml_extractor.engines.postgresql_copy import copy_all
 from xml_extractor.engines.postgresql_documents import DocumentReading
-from xml_extractor.engines.postgresql_errors import Aborted, NoAnswer
+from xml_extractor.engines.postgresql_errors import Aborted, NoAnswer, copied_line
 from xml_extractor.engines.watchdog import WATCHDOG
 from xml_extractor.mapping.records import Key, SourceDocument
 
@@ -430,7 +430,14 @@ class PostgresqlSession(Session):
                         copy.write(b"".join(pieces[first : first + COPY_PIECES]))
                 return cursor.rowcount
 
-        return self._run(run)
+        self.refused_row = None
+        try:
+            return self._run(run)
+        except psycopg.Error as error:
+            line = copied_line(error)
+            if line is not None:
+                self.refused_row = table.name, line - 1
+            raise
 
     def table_names(self) -> Collection[str]:
         """Return the names of the tables and views in the default schema."""

@@ -403,10 +403,13 @@ class SqliteSession(Session):
                 self._insert_sql(table.name, names),
             )  # fmt: skip
         values = list(chain.from_iterable(encoded))
+        self.refused_row = None
         with self._transaction():
-            return self._do(partial(self._insert, *prepared, values), wait=False)
+            return self._do(partial(self._insert, table.name, *prepared, values), wait=False)
 
-    def _insert(self, width: int, rows_at_once: int, many: str, one: str, values: list[Any]) -> int:
+    def _insert(
+        self, table: str, width: int, rows_at_once: int, many: str, one: str, values: list[Any]
+    ) -> int:
         """Insert rows of so many values, as many with one statement as it takes, and the rest one by one.
 
         Returns how many the table took, which a trigger can make fewer.
@@ -415,9 +418,24 @@ class SqliteSession(Session):
         whole = len(values) - len(values) % step
         inserted = 0
         for first in range(0, whole, step):
-            inserted += self._connection.execute(many, values[first : first + step]).rowcount
-        rest = [values[first : first + width] for first in range(whole, len(values), width)]
-        return inserted + max(self._connection.executemany(one, rest).rowcount, 0)
+            try:
+                inserted += self._connection.execute(many, values[first : first + step]).rowcount
+            except sqlite3.IntegrityError:
+                if not self._connection.in_transaction:  # ON CONFLICT ROLLBACK, or a trigger that says so
+                    raise
+                # Nothing of that statement was done; row by row it is seen which one is refused.
+                inserted += self._insert_singly(table, width, one, values, range(first, first + step, width))
+        return inserted + self._insert_singly(table, width, one, values, range(whole, len(values), width))
+
+    def _insert_singly(self, table: str, width: int, one: str, values: list[Any], firsts: range) -> int:
+        inserted = 0
+        for first in firsts:
+            try:
+                inserted += self._connection.execute(one, values[first : first + width]).rowcount
+            except sqlite3.IntegrityError:
+                self.refused_row = table, first // width
+                raise
+        return inserted
 
     def table_names(self) -> Collection[str]:
         """Return the names of the tables and views in the file."""

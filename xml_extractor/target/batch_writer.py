@@ -24,7 +24,7 @@ from xml_extractor.mapping.records import DocumentRecord, Key, Look, Rejection, 
 from xml_extractor.target import ledger
 from xml_extractor.target.base import BatchResult, BatchWriter, RejectedByTarget
 from xml_extractor.target.batch_numbers import BatchNumbers
-from xml_extractor.target.bisection import bisect
+from xml_extractor.target.bisection import Refused, bisect
 from xml_extractor.target.bookkeeping import LEDGER, LEDGER_COLUMNS, QUARANTINE, QUARANTINE_COLUMNS
 from xml_extractor.target.claims import Claims, count_committed, keeps_rows
 from xml_extractor.target.failures import Connection, is_bug, retried, target_error
@@ -62,6 +62,8 @@ class DatabaseBatchWriter(BatchWriter):
         )
         self._unanswered: set[int] = set()
         """Batch numbers of this batch's attempts whose commit was begun and never confirmed."""
+        self._stumbled_over: DocumentRecord | None = None
+        """Whose row it was that made the last attempt fail, where the database says so."""
 
     def commit_batch(self, records: Sequence[DocumentRecord]) -> BatchResult:
         """Commit the records in as few transactions as their faults allow; see :class:`BatchWriter`."""
@@ -126,11 +128,13 @@ class DatabaseBatchWriter(BatchWriter):
 
     # ------------------------------------------------------------------------------ around an attempt
 
-    def _commit_part(self, records: Sequence[DocumentRecord], result: BatchResult) -> Fault | None:
+    def _commit_part(self, records: Sequence[DocumentRecord], result: BatchResult) -> Refused[Fault] | None:
         """Commit records and count them; return the fault if their data were refused."""
+        self._stumbled_over = None
         outcome = self._transact(records, result)
         if isinstance(outcome, Fault):
-            return outcome
+            at = next((i for i, record in enumerate(records) if record is self._stumbled_over), None)
+            return Refused(outcome, at)
         count_committed(outcome, result)
         return None
 
@@ -370,7 +374,11 @@ class DatabaseBatchWriter(BatchWriter):
             if number := sum(counts):
                 filled.append((self._plan.tables[index], list(compress(pieces, counts))))
                 expected[index] = number
-        inserted = session.write_tables(filled)
+        try:
+            inserted = session.write_tables(filled)
+        except BaseException:
+            self._stumbled_over = self._record_of(session.refused_row, loaded)
+            raise
         for (index, count), (table, _), (taken, seconds) in zip(
             expected.items(), filled, inserted, strict=True
         ):
@@ -383,6 +391,20 @@ class DatabaseBatchWriter(BatchWriter):
                 )
             rows[index] = taken
         return tuple(rows)
+
+    def _record_of(
+        self, refused_row: tuple[str, int] | None, loaded: Sequence[DocumentRecord]
+    ) -> DocumentRecord | None:
+        """Return the record that a row is of that the database stumbled over."""
+        if refused_row is None:
+            return None
+        name, row = refused_row
+        index = next(i for i, table in enumerate(self._plan.tables) if table.name == name)
+        for record in loaded:
+            row -= record.row_counts[index]
+            if row < 0:
+                return record
+        return None
 
     def _set_aside(self, session: Session, records: Sequence[DocumentRecord]) -> None:
         """Have quarantine say of the claimed documents what is true of them now."""

@@ -334,7 +334,9 @@ def test_poison_documents_are_found_and_their_neighbours_loaded(database_url: st
     handle.close()
     good = [key for key in range(200) if key not in bad]
     assert total([result]) == (197, 0, 3, 0)
-    assert result.attempts <= 2 + 3 * (2 * 7 + 3)
+    # Who is told which row it was attempts what lies before it, it, and the rest; who is not, halves.
+    named = {"sqlite": 3, "postgresql": 2}.get(engine.name, 0)
+    assert result.attempts <= 2 + 3 * named + (3 - named) * (2 * 7 + 3)
     assert {item.key: item.rejection.code for item in result.rejected} == {
         70: "unique_violation", 130: "not_null_violation", 199: "foreign_key_violation",
     }  # fmt: skip

@@ -1,0 +1,60 @@
+"""Which row a database stumbles over, where it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tests.support.plans import column, plan, table
+from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.base import Engine, Fault, FaultKind, Session
+
+Create = Callable[[Plan], None]
+WRITTEN = plan(table("t", column("id", "int", nullable=False), column("text", "nvarchar(9)")))
+
+
+def write(engine: Engine, session: Session, rows: Sequence[tuple[Any, ...]]) -> Fault | None:
+    """Write rows as documents of seven; return what is wrong with them."""
+    encode = engine.encoder(WRITTEN)
+    pieces = [encode((list(rows[first : first + 7]),))[0][0] for first in range(0, len(rows), 7)]
+    session.begin()
+    try:
+        session.write_rows(WRITTEN.tables[0], pieces)
+    except Exception as error:  # noqa: BLE001 - the driver's own
+        session.rollback()
+        return engine.classify(error)
+    session.commit()
+    return None
+
+
+@pytest.mark.parametrize("at", [0, 1, 99, 100, 130, 199, 200, 249])
+def test_the_row_is_named(engine: Engine, session: Session, create: Create, at: int) -> None:
+    if engine.name == "mssql":
+        pytest.skip("SQL Server says which key, not which row")
+    create(WRITTEN)
+    assert write(engine, session, [(-1, "there")]) is None
+    rows = [(-1 if place == at else place, "a\nb\\\t") for place in range(250)]
+    fault = write(engine, session, rows)
+    assert fault is not None
+    assert (fault.kind, fault.code) == (FaultKind.DATA, "unique_violation")
+    assert session.refused_row == ("t", at)
+    assert session.query("SELECT id FROM t") == [(-1,)]
+    assert write(engine, session, [(1, "x")]) is None
+    assert session.refused_row is None
+
+
+def test_nothing_is_inserted_after_a_trigger_has_rolled_the_transaction_back(
+    engine: Engine, session: Session, create: Create
+) -> None:
+    if engine.name != "sqlite":
+        pytest.skip("a trigger cannot end the transaction there, and leave the connection to go on")
+    create(WRITTEN)
+    session.execute(
+        "CREATE TRIGGER strict BEFORE INSERT ON t WHEN new.id = 50 BEGIN SELECT RAISE(ROLLBACK, 'no'); END"
+    )
+    fault = write(engine, session, [(place, None) for place in range(250)])
+    assert fault is not None
+    assert session.refused_row is None
+    assert session.query("SELECT COUNT(*) FROM t") == [(0,)]
