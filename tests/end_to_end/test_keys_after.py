@@ -301,7 +301,9 @@ def test_what_was_set_aside_before_a_run_failed_is_counted_by_the_next(
         with pytest.raises(TargetError, match="made up"):
             notes_load(notes, target)
     assert len(refusals(target)) == len(TWICE)
-    counts = notes_load(notes, target).documents
+    summary = notes_load(notes, target)
+    counts = summary.documents
+    assert f"{summary.keys.built} keys that were owed were built in" in summary_text(summary)
     # The ranges that the first run had finished said that they were loaded.
     assert (counts.already_loaded, counts.quarantined) == (DOCUMENTS - len(TWICE), len(TWICE))
     assert state(target) == during

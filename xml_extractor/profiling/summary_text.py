@@ -122,6 +122,11 @@ def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
         )
     if summary.documents.quarantined:
         lines.append(_refused(summary, dry_run=dry_run))
+    if summary.keys.built and not summary.did_work:  # else it stands among the times
+        lines.append(
+            f"{_times(summary.keys.built, 'key that was owed was', 'keys that were owed were')} built in "
+            f"{_elapsed(summary.keys.seconds)}."
+        )
     if summary.keys.elsewhere:
         lines.append(
             f"{_times(summary.keys.elsewhere, 'document', 'documents')} that this run did not read, and that "
