@@ -326,8 +326,9 @@ class MoreLoaders(Fault):
 
     def arm(self, run: Run) -> None:
         run.loaders = self.loaders
-        # Each holds the ledger rows of its second batch until the others are there, and want them.
-        run.extra[VARIABLE] = "before_commit=stall:5@2"
+        # Each holds the ledger rows of its second batch until the others are there, and want them; and leaves
+        # the target alone for a moment after each, because a file's lock goes to whoever asks most often.
+        run.extra[VARIABLE] = "before_commit=stall:5@2;after_commit=stall:0.05@*"
 
     def act(self, run: Run) -> None:
         run.await_commit()
