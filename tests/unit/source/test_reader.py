@@ -238,3 +238,25 @@ def test_slices_hold_each_document_once_whatever_the_source_gives_at_a_time(
     assert sorted(d.key for slice_ in slices for d in slice_.documents) == sorted(set(keys) - gone)
     assert sorted(key for slice_ in slices for key in slice_.vanished) == sorted(gone)
     assert [slice_.is_last for slice_ in slices] == [False] * (len(slices) - 1) + [True]
+
+
+def test_a_document_that_comes_under_another_key_than_was_asked_for_is_not_asked_for_for_ever() -> None:
+    """A source that takes 'a' and 'A' for equal gives the row that has been renamed since."""
+
+    class Session(FakeSession):
+        calls = 0
+
+        def documents(
+            self, source: Any, keys: Sequence[Key], most_bytes: int | None = None
+        ) -> list[SourceDocument]:
+            Session.calls += 1
+            assert Session.calls < 20, "asked again and again"
+            rows = [key for key in ("A", "B", "c", "d") if key.lower() in keys]
+            return [SourceDocument(key, b"x") for key in (rows if most_bytes is None else rows[:1])]
+
+    fake = FakeEngine()
+    fake.session_type = Session
+    slices = list(reader_of(fake).slices(["a", "b", "c", "d", "e"]))
+    assert [d.key for slice_ in slices for d in slice_.documents] == ["c", "d"]
+    assert sorted(key for slice_ in slices for key in slice_.vanished) == ["a", "b", "e"]
+    assert [slice_.is_last for slice_ in slices] == [False] * (len(slices) - 1) + [True]
