@@ -98,7 +98,8 @@ _REFUSED: Final = (
 )  # fmt: skip
 _COPY_CONTEXT: Final = re.compile(r"^COPY (.+?), line \d+, column ([^:\n]+?)(?::|$)", re.M)
 
-_COPY_LINE: Final = re.compile(r"^COPY .+, line (\d+)", re.M)
+# The first "line": what follows can quote the row, and with it whatever words it holds.
+_COPY_LINE: Final = re.compile(r"^COPY .+?, line (\d+)", re.M)
 
 
 def copied_line(error: psycopg.Error) -> int | None:

@@ -58,3 +58,17 @@ def test_nothing_is_inserted_after_a_trigger_has_rolled_the_transaction_back(
     assert fault is not None
     assert session.refused_row is None
     assert session.query("SELECT COUNT(*) FROM t") == [(0,)]
+
+
+def test_words_of_the_row_do_not_name_another(engine: Engine, session: Session, create: Create) -> None:
+    if engine.name == "mssql":
+        pytest.skip("SQL Server says which key, not which row")
+    create(WRITTEN)
+    # PostgreSQL's context quotes the row that a CHECK refuses.
+    session.execute("DROP TABLE t")
+    session.execute("CREATE TABLE t (id int CHECK (id > 0), text varchar(9))")
+    rows = [(-1 if place == 40 else 5, ", line 1") for place in range(250)]
+    fault = write(engine, session, rows)
+    assert fault is not None
+    assert fault.code == "check_violation"
+    assert session.refused_row == ("t", 40)
