@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
+from string import ascii_letters
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from xml_extractor.operations.load import RunningLoad
 from xml_extractor.operations.status import read_status
 from xml_extractor.operations.verification.run import VerifyOptions, verify
 from xml_extractor.profiling.summary_text import summary_text
+from xml_extractor.target.key_work import KeyWorker
 
 CONTRACT = """
 contract: notes
@@ -323,6 +326,26 @@ def test_children_without_parents_are_in_the_way_of_the_foreign_key(
     assert query(target, "SELECT id FROM tag WHERE id = 31") == []
     assert query(target, "SELECT table_name FROM load_owed_keys") == []
     ledger_rows_match_tables(target, contract().plan)
+
+
+def test_a_value_that_is_too_long_for_a_key_ends_the_load_with_the_reason(
+    notes: Notes, postgresql_url: str
+) -> None:
+    """No search by the key's columns finds it: building the key again and again would never end."""
+    long = "".join(Random(1).choices(ascii_letters, k=4000))  # noqa: S311 - it only must not be compressible
+    notes.put({7: document(7).replace("</Note>", f"<Tag>{long}</Tag></Note>")})
+    wide = contract(CONTRACT.replace("nvarchar(10)", "nvarchar(4000)"))
+    with pytest.raises(TargetError, match="building the primary key of tag failed: .*too long for an index"):
+        notes_load(notes, postgresql_url, wide)
+    assert read_status(postgresql_url).owed_keys == ["tag", "letter"]
+
+
+def test_what_is_in_the_way_and_cannot_be_found_ends_the_load(
+    notes: Notes, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeyWorker, "_search", lambda *_: [])
+    with pytest.raises(TargetError, match="primary key of tag cannot be built .*unique_violation"):
+        notes_load(notes, target)
 
 
 # ------------------------------------------------------------------------------------ broken off

@@ -80,6 +80,7 @@ class KeyBuilding:
         self._ended = threading.Event()
         self._workers: list[KeyWorker] = []
         self._lock = threading.Lock()  # the workers, and what is being built
+        self._in_vain: set[KeyStep] = set()
         self._total = 0
         self._doing: list[str] = []
 
@@ -167,6 +168,9 @@ class KeyBuilding:
         """Set aside the documents that are in the way of keys."""
         self._say("looking for documents that are in the way of keys")
         found = self._each([self._search(*each) for each in refused], self._connections)
+        self._refuse_to_search_again(
+            {step: code for (_, step, code), each in zip(refused, found, strict=True) if not each.values}
+        )
         found = _each_once(found)
         reasons: Counter[str] = Counter()
         for each in found:
@@ -179,6 +183,18 @@ class KeyBuilding:
             self._doing.clear()
         if not sum(done) and pieces:
             raise pieces[0].nobodys()
+
+    def _refuse_to_search_again(self, in_vain: dict[KeyStep, str]) -> None:
+        """End where the same key was refused twice, and nothing that could be in its way was found: once,
+        that may have gone meanwhile."""
+        for step, code in in_vain.items():
+            if step in self._in_vain:
+                raise TargetError(
+                    f"the {step.words} cannot be built because of rows that break it ({code}), of which a "
+                    "search finds none; look for what changes the table meanwhile, or for its columns' "
+                    "collations, then run the same command again: the key stays owed"
+                )
+        self._in_vain = set(in_vain)
 
     def _search(self, table: OwedTable, step: KeyStep, code: str) -> Callable[[KeyWorker], InTheWay]:
         return lambda worker: worker.in_the_way(table, step, code)

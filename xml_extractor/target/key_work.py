@@ -50,6 +50,7 @@ WAIT_SECONDS: Final = 0.5
 """How often a loader looks whether another one is done with building."""
 
 _CODES: Final = {KeyPart.PRIMARY: "unique_violation"}
+_BREAKS_KEY: Final = frozenset({"unique_violation", "foreign_key_violation", "constraint_violation"})
 _MESSAGES: Final = {
     "unique_violation": "a row with the same primary key is already there: {}",
     "foreign_key_violation": "a row refers to a parent row that is not there: {}",
@@ -264,7 +265,9 @@ class KeyWorker:
                 raise TargetError("the keys are no longer wanted because the run ended") from error
             if is_bug(self._engine, error):
                 raise
-            if self._engine.classify(error).kind is not FaultKind.DATA:
+            fault = self._engine.classify(error)
+            # Other data than those that break a key (a value too long for an index) no search would find.
+            if fault.kind is not FaultKind.DATA or fault.code not in _BREAKS_KEY:
                 raise target_error(self._engine, error, doing=doing) from error
             return _CODES.get(step.part, "foreign_key_violation")
         seconds = perf_counter() - started
