@@ -104,15 +104,18 @@ class DocumentReading:
         return found
 
     def _read(self, keys: Sequence[Key], most_bytes: int) -> list[SourceDocument]:
-        found = []
-        for key, document, size, *further in self._run(lambda: self._rows(keys, most_bytes)):
-            key_ = key.decode() if isinstance(key, bytes) else key
-            content = _content(document)
-            if self._is_raw and size > LARGE_BYTES:
-                content = self._run(lambda key=key_: self._in_pieces(key))  # type: ignore[misc]
-                if content is None:  # it has gone since
-                    continue
-            found.append(SourceDocument(key_, content, tuple(further), self._is_text and content is not None))
+        found: list[SourceDocument] = []
+        # Again where all that there was room for has gone while it was read: there may be others.
+        while not found and (rows := self._run(lambda: self._rows(keys, most_bytes))):
+            for key, document, size, *further in rows:
+                key_ = key.decode() if isinstance(key, bytes) else key
+                content = _content(document)
+                if self._is_raw and size > LARGE_BYTES:
+                    content = self._run(lambda key=key_: self._in_pieces(key))  # type: ignore[misc]
+                    if content is None:  # it has gone since
+                        continue
+                is_text = self._is_text and content is not None
+                found.append(SourceDocument(key_, content, tuple(further), is_text))
         return found
 
     def _rows(self, keys: Sequence[Key], most_bytes: int) -> list[tuple[Any, ...]]:

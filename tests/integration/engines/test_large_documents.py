@@ -13,6 +13,8 @@ from tests.support.plans import SOURCE
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.contract.types import parse_type
 from xml_extractor.engines.base import Engine, Session
+from xml_extractor.engines.postgresql_documents import DocumentReading
+from xml_extractor.mapping.records import Key
 
 MEBIBYTE = 2**20
 
@@ -47,6 +49,27 @@ def test_large_documents_are_read_in_pieces(
         assert {d.key: (d.content, d.is_text) for d in session.documents(raw, list(raws), 10**6)} == {
             key: (value, False) for key, value in raws.items()
         }
+
+
+def test_a_large_document_that_goes_while_it_is_read_hides_no_other(
+    engine: Engine, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine.name != "postgresql":
+        pytest.skip("reads a document by one statement")
+    monkeypatch.setattr("xml_extractor.engines.postgresql_documents.LARGE_BYTES", 100)
+    for statement in engine.staging_statements(SOURCE, parse_type("int")):
+        session.execute(statement)
+    texts = {1: "x" * 200, 2: "y" * 200, 3: "<a/>"}
+    session.execute_many(f"INSERT INTO {engine.quote('app_xml')} VALUES (?, ?)", list(texts.items()))
+    in_pieces = DocumentReading._in_pieces
+
+    def after_it_has_gone(self: DocumentReading, key: Key) -> bytes | None:
+        if key == 1:
+            session.execute(f"DELETE FROM {engine.quote('app_xml')} WHERE {engine.quote('app_id')} = 1")
+        return in_pieces(self, key)
+
+    monkeypatch.setattr(DocumentReading, "_in_pieces", after_it_has_gone)
+    assert [document.key for document in session.documents(SOURCE, [1, 2, 3], 50)] == [2]
 
 
 MEASURE = """
