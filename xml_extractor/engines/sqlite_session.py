@@ -418,10 +418,12 @@ class SqliteSession(Session):
         whole = len(values) - len(values) % step
         inserted = 0
         for first in range(0, whole, step):
+            before = self._connection.total_changes
             try:
                 inserted += self._connection.execute(many, values[first : first + step]).rowcount
             except sqlite3.IntegrityError:
-                if not self._connection.in_transaction:  # ON CONFLICT ROLLBACK, or a trigger that says so
+                # ON CONFLICT ROLLBACK and FAIL, or a trigger that says so: all is undone, or something is done.
+                if not self._connection.in_transaction or self._connection.total_changes != before:
                     raise
                 # Nothing of that statement was done; row by row it is seen which one is refused.
                 inserted += self._insert_singly(table, width, one, values, range(first, first + step, width))

@@ -45,17 +45,19 @@ def test_the_row_is_named(engine: Engine, session: Session, create: Create, at: 
     assert session.refused_row is None
 
 
-def test_nothing_is_inserted_after_a_trigger_has_rolled_the_transaction_back(
-    engine: Engine, session: Session, create: Create
+@pytest.mark.parametrize("way", ["ROLLBACK", "FAIL"])
+def test_no_row_is_tried_again_where_a_trigger_has_ended_the_transaction_or_kept_rows(
+    engine: Engine, session: Session, create: Create, way: str
 ) -> None:
     if engine.name != "sqlite":
-        pytest.skip("a trigger cannot end the transaction there, and leave the connection to go on")
+        pytest.skip("a trigger cannot do either there")
     create(WRITTEN)
     session.execute(
-        "CREATE TRIGGER strict BEFORE INSERT ON t WHEN new.id = 50 BEGIN SELECT RAISE(ROLLBACK, 'no'); END"
+        f"CREATE TRIGGER strict BEFORE INSERT ON t WHEN new.id = 50 BEGIN SELECT RAISE({way}, 'no'); END"
     )
     fault = write(engine, session, [(place, None) for place in range(250)])
     assert fault is not None
+    assert fault.code == "raised_by_trigger"
     assert session.refused_row is None
     assert session.query("SELECT COUNT(*) FROM t") == [(0,)]
 
