@@ -130,7 +130,6 @@ class DatabaseBatchWriter(BatchWriter):
 
     def _commit_part(self, records: Sequence[DocumentRecord], result: BatchResult) -> Refused[Fault] | None:
         """Commit records and count them; return the fault if their data were refused."""
-        self._stumbled_over = None
         outcome = self._transact(records, result)
         if isinstance(outcome, Fault):
             at = next((i for i, record in enumerate(records) if record is self._stumbled_over), None)
@@ -161,6 +160,7 @@ class DatabaseBatchWriter(BatchWriter):
     def _attempt(self, records: Sequence[DocumentRecord], result: BatchResult) -> Claims:
         """Run one transaction; whatever it raises, nothing of it stays open on the connection."""
         result.attempts += 1
+        self._stumbled_over = None
         began = perf_counter()
         session = self._connection.session()
         batch = self._numbers.new()
