@@ -259,7 +259,7 @@ class KeyBuilding:
 
     def _wait(self, threads: Sequence[threading.Thread], errors: Sequence[BaseException]) -> None:
         look_at = time.monotonic() + LOOK_SECONDS
-        while any(thread.is_alive() for thread in threads):
+        while alive := [thread for thread in threads if thread.is_alive()]:
             if self._stopping.is_set() or self._ended.is_set():
                 raise _Stopped
             if errors:
@@ -267,7 +267,7 @@ class KeyBuilding:
             if time.monotonic() >= look_at:
                 self._owed.turn.look()
                 look_at = time.monotonic() + LOOK_SECONDS
-            next(thread for thread in threads if thread.is_alive()).join(POLL_SECONDS)
+            alive[0].join(POLL_SECONDS)
         if self._ended.is_set() and not errors:
             raise _Stopped
 
