@@ -332,10 +332,10 @@ def test_a_value_that_is_too_long_for_a_key_ends_the_load_with_the_reason(
     notes: Notes, postgresql_url: str
 ) -> None:
     """No search by the key's columns finds it: building the key again and again would never end."""
-    long = "".join(Random(1).choices(ascii_letters, k=4000))  # noqa: S311 - it only must not be compressible
+    long = "".join(Random(1).choices(ascii_letters, k=4000))  # which cannot be compressed
     notes.put({7: document(7).replace("</Note>", f"<Tag>{long}</Tag></Note>")})
     wide = contract(CONTRACT.replace("nvarchar(10)", "nvarchar(4000)"))
-    with pytest.raises(TargetError, match="building the primary key of tag failed: .*too long for an index"):
+    with pytest.raises(TargetError, match=r"building the primary key of tag failed: .*too long for an index"):
         notes_load(notes, postgresql_url, wide)
     assert read_status(postgresql_url).owed_keys == ["tag", "letter"]
 
@@ -344,7 +344,7 @@ def test_what_is_in_the_way_and_cannot_be_found_ends_the_load(
     notes: Notes, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KeyWorker, "_search", lambda *_: [])
-    with pytest.raises(TargetError, match="primary key of tag cannot be built .*unique_violation"):
+    with pytest.raises(TargetError, match=r"primary key of tag cannot be built .*unique_violation"):
         notes_load(notes, target)
 
 

@@ -422,7 +422,7 @@ class SqliteSession(Session):
             try:
                 inserted += self._connection.execute(many, values[first : first + step]).rowcount
             except sqlite3.IntegrityError:
-                # ON CONFLICT ROLLBACK and FAIL, or a trigger that says so: all is undone, or something is done.
+                # ON CONFLICT ROLLBACK and FAIL, or a trigger that says so: all is undone, or some is done.
                 if not self._connection.in_transaction or self._connection.total_changes != before:
                     raise
                 # Nothing of that statement was done; row by row it is seen which one is refused.
