@@ -343,3 +343,38 @@ def test_large_documents_are_walked_without_the_lock() -> None:
     document = SourceDocument(1, "<r>" + "".join(f"<a>{n}</a>" for n in range(20_000)) + "</r>")
     rows = both.map(both.parse(document), document).rows
     assert rows[1][-1] == (1, 20_000, 19_999)
+
+
+@needs_native
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits a process's memory as Linux does")
+def test_long_texts_take_a_few_times_their_size() -> None:
+    """Not six times, which they would if each character had to be escaped, and nothing once they are done."""
+    program = """if True:
+        import resource
+        from tests.unit.mapping.test_native import STARTED_AT, DataMapper, SourceDocument, plan_of
+        from xml_extractor.engines.encoding import CopyEncoder
+        def now():
+            with open("/proc/self/status") as status:
+                return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmSize"))
+        plan = plan_of(
+            't: {primary_key: [id], columns: {id: {from: $key, type: int}, '
+            'all: {from: ".", type: nvarchar(max)}}}'
+        )
+        mapper = DataMapper(plan, STARTED_AT, encoder=CopyEncoder.of(plan))
+        def encode(content):
+            document = SourceDocument(7, content, is_text=True)
+            mapper.encode(mapper.parse(document), document)
+        encode(b"<r>small</r>")
+        size = 32 * 2**20
+        text = b"<r>" + (b"<a>" + b"x" * 2**20 + b"</a>") * 32 + b"</r>"
+        before = now()
+        resource.setrlimit(resource.RLIMIT_AS, (before + 8 * size,) * 2)
+        encode(text)
+        print((now() - before) // size)
+        """
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, text=True, capture_output=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) <= 0

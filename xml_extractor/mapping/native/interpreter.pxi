@@ -74,7 +74,6 @@ cdef class NativeInterpreter:
         cdef Table table
         for table in self.tables:
             table.sink = table.rows_sink
-            table.sink.reset()
         try:
             if not self.make_all(root, document):
                 return self.python.run(root, document)
@@ -86,8 +85,7 @@ cdef class NativeInterpreter:
         except _ForPython:
             return self.python.run(root, document)
         finally:
-            self.run_.end()
-            self.walker.let_go()
+            self.let_go()
 
     def encode(self, _Element root not None, document):
         """Map one parsed document straight to what the target takes."""
@@ -97,7 +95,6 @@ cdef class NativeInterpreter:
         cdef Py_ssize_t size = 0
         for table in self.tables:
             table.sink = table.encoded_sink
-            table.sink.reset()
         try:
             if not self.make_all(root, document):
                 return encoded(self.python.run(root, document), self.encoder)
@@ -121,8 +118,16 @@ cdef class NativeInterpreter:
         except _ForPython:
             return encoded(self.python.run(root, document), self.encoder)
         finally:
-            self.run_.end()
-            self.walker.let_go()
+            self.let_go()
+
+    cdef int let_go(self) except -1:
+        """Keep nothing of a document, whatever came of it: it may be large, and the next one far off."""
+        cdef Table table
+        self.run_.end()
+        self.walker.let_go()
+        for table in self.tables:
+            table.sink.reset()
+        return 0
 
     cdef int truncated(self) except -1:
         return 0 if self.run_.context is None else self.run_.context.truncated

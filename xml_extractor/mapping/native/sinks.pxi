@@ -13,6 +13,7 @@ cdef enum Layout_:
 cdef enum:
     FIRST_ROOM = 1024
     MOST_ROOM = 4194304  # what a buffer may keep from one document to the next
+    ESCAPED_AT_ONCE = 65536  # bytes of a text that room is made for as if each had to be escaped
 
 
 cdef const char* HEX_DIGITS = "0123456789abcdef"
@@ -273,11 +274,20 @@ cdef class Sink:
         return 0
 
     cdef int put_escaped(self, const char* text, Py_ssize_t size, unsigned char* escapes) except -1:
+        cdef Py_ssize_t some
+        while size > 0:
+            some = min(size, ESCAPED_AT_ONCE)
+            self.make_room(<size_t>some * 6)  # \u001f
+            self.escape(text, some, escapes)
+            text += some
+            size -= some
+        return 0
+
+    cdef void escape(self, const char* text, Py_ssize_t size, unsigned char* escapes) noexcept:
+        """Put a text for which there is room."""
         cdef Py_ssize_t i
         cdef unsigned char byte, letter
-        cdef char* out
-        self.make_room(<size_t>size * 6)  # \u001f
-        out = self.data + self.size
+        cdef char* out = self.data + self.size
         for i in range(size):
             byte = <unsigned char>text[i]
             letter = escapes[byte]
@@ -295,7 +305,6 @@ cdef class Sink:
                 out[3] = HEX_DIGITS[byte & 15]
                 out += 4
         self.size = <size_t>(out - self.data)
-        return 0
 
     cdef int put_number(self, long long number, int scale) except -1:
         cdef char[LONGEST_DECIMAL] digits
