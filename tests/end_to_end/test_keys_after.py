@@ -579,8 +579,21 @@ def test_what_cannot_be_had_is_refused_before_anything_is_created(
 def test_keys_as_texts_that_tables_keep_as_numbers_are_refused(notes: Notes, target: str) -> None:
     execute(notes.url, "CREATE TABLE texts (id TEXT NOT NULL PRIMARY KEY, body TEXT)",
             "INSERT INTO texts VALUES ('07', '<Note><Text>x</Text></Note>')")  # fmt: skip
+    of_texts = contract(CONTRACT.replace("table: app_xml", "table: texts"))
     with pytest.raises(UsageError, match="the source's keys are texts"):
-        notes_load(notes, target, contract(CONTRACT.replace("table: app_xml", "table: texts")))
+        notes_load(notes, target, of_texts)
+    foreseen = examine(notes.url, target, of_texts, LoadOptions(keys="after", create_tables=True))
+    assert any("the source's keys are texts" in finding.text for _, finding in foreseen.to_do())
+    assert not foreseen.would_work
+
+
+def test_doctor_foresees_the_refusal_of_a_database_that_is_not_there_yet(
+    notes: Notes, tmp_path: Path
+) -> None:
+    target = f"sqlite:///{tmp_path / 'not_yet.db'}"
+    foreseen = examine(notes.url, target, contract(), LoadOptions(keys="after", create_tables=True))
+    assert any("--keys after cannot be had here" in finding.text for _, finding in foreseen.to_do())
+    assert not foreseen.would_work
 
 
 def test_while_keys_are_owed_nobody_else_fills_the_tables_nor_replaces_rows(

@@ -176,6 +176,8 @@ class SourceLooker(Looker):
         self.guarded("round trip", lambda: self._distance(session))
         if self.guarded(f"key of {source.table}", lambda: self._key(session)):
             self.guarded("documents", lambda: self._documents(session))
+            if self.options.keys is KeysWhen.AFTER:
+                self.guarded("keys", lambda: self._text_keys(session))
         self.guarded("source", lambda: self.engine.examine_source(session, source))
 
     def _distance(self, session: Session) -> Iterator[Finding]:
@@ -200,6 +202,12 @@ class SourceLooker(Looker):
             yield Finding(Health.PROBLEM, f"key of {source.table}", problem)
         else:
             yield Finding(Health.GOOD, f"key of {source.table}", f"{source.key}: each key once, none NULL")
+
+    def _text_keys(self, session: Session) -> Iterable[Finding]:
+        page = session.key_page(self.plan.source, None, None, None, 1)
+        if any(isinstance(key, str) for key in page):
+            owed_keys.refuse_text_keys(self.plan)
+        return ()
 
     def _documents(self, session: Session) -> Iterator[Finding]:
         """Read and map the first documents: that they can be read, and what a batch of such brings."""
@@ -259,6 +267,12 @@ class TargetLooker(Looker):
         self._target = target
         self._batch = batch
 
+    def look(self) -> ExitCode | None:
+        failure = super().look()
+        if self.options.keys is KeysWhen.AFTER:  # whether there is a database yet or not
+            self.guarded("keys", self._keys_after)
+        return failure
+
     def absent(self) -> Finding | None:
         if not self.options.create_tables:
             return None
@@ -273,8 +287,6 @@ class TargetLooker(Looker):
             ready = all(finding.health is Health.GOOD for finding in self.found[before:])
         if ready:
             self.guarded("ledger", self._ledger)
-        if self.options.keys is KeysWhen.AFTER:
-            self.guarded("keys", self._keys_after)
         if self.engine.insert_paths:
             self.guarded("insert path", lambda: self._insert_path(ready=ready))
         specs = [*table_specs(self.plan), *bookkeeping.bookkeeping_specs()]

@@ -176,7 +176,7 @@ class KeyBuilding:
         for each in found:
             reasons[each.code] += len(each.values)
         self._judge(reasons)
-        self._say(f"putting {reasons.total():,} documents that are in the way of keys into quarantine")
+        self._say(f"putting documents that are in the way of keys into quarantine: {reasons.total():,}")
         pieces = [piece for each in found for piece in each.pieces()]
         done = self._each([self._set_aside(piece) for piece in pieces], 1)
         with self._lock:
