@@ -66,10 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--documents", type=support.positive, default=DOCUMENTS, metavar="N",
         help="documents (default %(default)s, for which the bounds are)",
     )  # fmt: skip
-    parser.add_argument(
-        "--workers", type=support.positive, default=4, metavar="N", help="default %(default)s"
-    )
-    parser.add_argument("--executor", choices=("auto", "thread", "process", "serial"), default="auto")
+    support.add_worker_arguments(parser)
     support.add_engine_arguments(parser)
     return support.run_benchmark(benchmark, parser.parse_args(arguments))
 

@@ -100,19 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--documents", type=support.positive, default=DOCUMENTS, metavar="N",
         help="documents of each kind (default %(default)s; figures are defined from 20,000 on)",
     )  # fmt: skip
-    parser.add_argument(
-        "--workers", type=support.positive, default=4, metavar="N", help="default %(default)s"
-    )
-    parser.add_argument("--executor", choices=("auto", "thread", "process", "serial"), default="auto")
-    parser.add_argument(
-        "--repeat", type=support.positive, default=3, metavar="N",
-        help="measure so often and take the median (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--only", choices=("discogs", "applications"), help="load these documents only")
-    parser.add_argument(
-        "--discogs", type=Path, metavar="DUMP",
-        help=f"Discogs releases, .xml or .xml.gz {support.DISCOGS_DEFAULTS}",
-    )  # fmt: skip
+    support.add_worker_arguments(parser)
+    support.add_repeat_argument(parser)
+    support.add_kinds_arguments(parser)
     parser.add_argument(
         "--interpreter", choices=tuple(InterpreterChoice), default=InterpreterChoice.AUTO,
         help="what maps documents, in the load and in its halves (default %(default)s)",

@@ -51,10 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--documents", type=support.positive, default=DOCUMENTS, metavar="N", help="default %(default)s"
     )
-    parser.add_argument(
-        "--repeat", type=support.positive, default=3, metavar="N",
-        help="measure so often and take the median (default %(default)s)",
-    )  # fmt: skip
+    support.add_repeat_argument(parser)
     support.add_engine_arguments(parser)
     return support.run_benchmark(benchmark, parser.parse_args(arguments))
 

@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 from unittest.mock import patch
@@ -86,15 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--documents", type=support.positive, default=DOCUMENTS, metavar="N",
         help="documents of each kind (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--repeat", type=support.positive, default=3, metavar="N",
-        help="measure so often and take the median (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--only", choices=("discogs", "applications"), help="load these documents only")
-    parser.add_argument(
-        "--discogs", type=Path, metavar="DUMP",
-        help=f"Discogs releases, .xml or .xml.gz {support.DISCOGS_DEFAULTS}",
-    )  # fmt: skip
+    support.add_repeat_argument(parser)
+    support.add_kinds_arguments(parser)
     support.add_engine_arguments(parser)
     return support.run_benchmark(benchmark, parser.parse_args(arguments))
 

@@ -70,23 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--documents", type=support.positive, default=DOCUMENTS, metavar="N",
         help="documents of each kind (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--workers", type=support.positive, default=4, metavar="N", help="default %(default)s"
-    )
-    parser.add_argument("--executor", choices=("auto", "thread", "process", "serial"), default="auto")
+    support.add_worker_arguments(parser)
     parser.add_argument(
         "--batch-size", type=support.positive, default=1000, metavar="N",
         help="documents a transaction, on both sides (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--repeat", type=support.positive, default=3, metavar="N",
-        help="measure so often and take the median (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--only", choices=("discogs", "applications"), help="load these documents only")
-    parser.add_argument(
-        "--discogs", type=Path, metavar="DUMP",
-        help=f"Discogs releases, .xml or .xml.gz {support.DISCOGS_DEFAULTS}",
-    )  # fmt: skip
+    support.add_repeat_argument(parser)
+    support.add_kinds_arguments(parser)
     return support.run_benchmark(benchmark, parser.parse_args(arguments))
 
 

@@ -178,6 +178,29 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how a load maps."""
+    parser.add_argument("--workers", type=positive, default=4, metavar="N", help="default %(default)s")
+    parser.add_argument("--executor", choices=("auto", "thread", "process", "serial"), default="auto")
+
+
+def add_repeat_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option of how often to measure."""
+    parser.add_argument(
+        "--repeat", type=positive, default=3, metavar="N",
+        help="measure so often and take the median (default %(default)s)",
+    )  # fmt: skip
+
+
+def add_kinds_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which :func:`both_kinds` finds its documents."""
+    parser.add_argument("--only", choices=("discogs", "applications"), help="load these documents only")
+    parser.add_argument(
+        "--discogs", type=Path, metavar="DUMP",
+        help=f"Discogs releases, .xml or .xml.gz {DISCOGS_DEFAULTS}",
+    )  # fmt: skip
+
+
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options by which :func:`engines_of` finds its engines."""
     parser.add_argument(
