@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from xml_extractor.cli import main
 from xml_extractor.errors import TargetError, UsageError
 from xml_extractor.mapping.document_hash import document_hash
 from xml_extractor.mapping.records import SourceDocument
-from xml_extractor.source.reader import SourceReader
+from xml_extractor.source.reader import DocumentSlice, SourceReader
 
 Ledger = dict[int, tuple[str, int, bytes | None]]
 
@@ -63,13 +64,13 @@ def test_ignore_reads_no_document_that_is_known(
     notes.load(database_url)
     notes.put({3: note("other"), 21: note("new")})
     fetched: list[int] = []
-    documents = SourceReader.documents
+    slices = SourceReader.slices
 
-    def spy(reader: SourceReader, keys: list[int]) -> list[SourceDocument]:
+    def spy(reader: SourceReader, keys: list[int]) -> Iterator[DocumentSlice]:
         fetched.extend(keys)
-        return documents(reader, keys)
+        return slices(reader, keys)
 
-    monkeypatch.setattr(SourceReader, "documents", spy)
+    monkeypatch.setattr(SourceReader, "slices", spy)
     summary = notes.load(database_url, drift_sample=0)
     assert fetched == [21]
     assert (summary.documents.loaded, summary.documents.already_loaded, summary.exit_code) == (1, 20, 0)

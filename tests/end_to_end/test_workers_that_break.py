@@ -130,7 +130,7 @@ def test_processes_that_keep_dying_give_way_to_threads_and_nothing_is_lost(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     source = write_source(tmp_path, {})
-    program = start(tmp_path, source, sqlite_url, "--executor", "process", "--workers", 2, lifetime=33)
+    program = start(tmp_path, source, sqlite_url, "--executor", "process", "--workers", 2, lifetime=25)
     assert program.wait() == 0, program.errors
     expect_loaded(sqlite_url, {})
     notes = program.summary()["notes"]

@@ -78,8 +78,10 @@ class DocumentReading:
         outer = "".join(f", further_{i}" for i in range(len(further)))
         value = f"CASE WHEN size <= {LARGE_BYTES} THEN document END" if self._is_raw else "document"
         # The server knows sizes without reading the values.  ``so_far`` has the document's own in it.
+        # Only integers and texts are keys: what else there is comes as text, in either format.
+        shown = "key::text AS shown" if key_type == "uuid" else "key"
         self._documents = (
-            f"SELECT key, {value}, size{outer} FROM (SELECT {key} AS key, {document} AS document{inner}, "
+            f"SELECT {shown}, {value}, size{outer} FROM (SELECT {key} AS key, {document} AS document{inner}, "
             f"{size} AS size, sum({size}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS so_far "
             f"{wanted}) AS wanted WHERE so_far - size < $2::bigint ORDER BY key{collation}"
         )
