@@ -21,15 +21,14 @@ from xml_extractor.processing.worker_setup import WorkerSetup
 from xml_extractor.source.reader import document_bytes
 from xml_extractor.threads import Thread
 
-# What it goes by: speed of two threads against one, on two cores, with the contract of Discogs releases.
-# *All*: the contract takes everything of a document; *little*: 4 % of 200 kB, and more of smaller ones.
+# What it goes by: two workers' speed against one's, on two cores (benchmark_scaling.py; all of a document is
+# taken), and at 200 kB with 4 % of it wanted (benchmark_large_documents.py).
 #
-#   a document          1 kB   4 kB   16 kB  64 kB  200 kB
-#   lxml alone, all     0.9    1.0    1.0    1.6    1.4
-#   native, all         1.0    1.0    1.0    1.5    1.3
-#   Python, all         0.9    1.0    0.9    1.0    1.0
-#   native, little      0.8    0.9    1.6    1.2    1.7
-#   Python, little      0.8    0.7    0.9    1.4    1.5
+#   a document           1 kB   4 kB   16 kB  64 kB  200 kB   200 kB, 4 %
+#   native, threads      0.9    0.8    1.2    1.2    1.3      1.6
+#   native, processes    1.7    1.9    2.0    1.3    1.2
+#   Python, threads      1.0    0.9    1.0    1.1    1.0      1.6
+#   Python, processes    1.8    1.8    2.1    1.5    1.7
 #
 # Threads never gain anything on small documents, with either interpreter: each needs Python's lock more often
 # than it can be handed over.  On large ones it depends on what the contract takes of them, so that is timed.
