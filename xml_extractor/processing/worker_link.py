@@ -17,6 +17,7 @@ from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.pulse import ProcessPulse, Reading
 from xml_extractor.processing.worker_process import Message, run_worker_process
 from xml_extractor.processing.worker_setup import WorkerSetup
+from xml_extractor.threads import block_stop_signals
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -56,7 +57,7 @@ class WorkerLink:
                 return ends
 
             try:
-                _block_signals()
+                block_stop_signals()
                 self._pulse = ProcessPulse()
                 chunks_out, self._to_worker = pipe()
                 self._from_worker, messages_in = pipe()
@@ -154,19 +155,3 @@ def _read_text(descriptor: int) -> str:
 def _reason(error: BaseException) -> str:
     detail = error.strerror if isinstance(error, OSError) else str(error)
     return f"{type(error).__name__}: {detail}" if detail else type(error).__name__
-
-
-def _block_signals() -> None:
-    """Keep signals that stop a load from this thread, and so from the processes that it starts.
-
-    A Ctrl-C reaches all processes of the terminal, and would end with a traceback those that are just
-    starting and cannot have said yet that they leave signals to the parent.  Where threads have no signal
-    masks (Windows), that moment remains.
-    """
-    if hasattr(signal, "pthread_sigmask"):
-        from multiprocessing import resource_tracker
-
-        # The helper process of multiprocessing is started with the first worker, and starting it clears
-        # the mask again; so it has to be there before.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

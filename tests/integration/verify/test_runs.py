@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import multiprocessing
 import threading
 import time
 import tracemalloc
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,14 @@ from tests.support.program import run_command
 from tests.support.tables import execute
 from xml_extractor import Contract, LoadOptions, load
 from xml_extractor.engines import open_engine
-from xml_extractor.errors import ExitCode, StoppedError, TargetError, UsageError
+from xml_extractor.errors import ExitCode, StoppedError, TargetError, UsageError, WorkerError
 from xml_extractor.mapping.records import Key
-from xml_extractor.operations.verification import VerifyOptions, mapping_again, verify
+from xml_extractor.operations.verification import VerifyOptions, VerifyReport, mapping_again, verify
 from xml_extractor.operations.verification.checkpoint import Checkpoint
 from xml_extractor.operations.verification.mapping_again import PageMapper
+from xml_extractor.operations.verification.worker import Worker
+from xml_extractor.operations.verification.worker_process import WorkerProcess
+from xml_extractor.operations.verification.workers import Workers
 from xml_extractor.resources import shipped_config
 from xml_extractor.settings import ExecutorChoice
 from xml_extractor.source.sample import write_sample
@@ -199,47 +204,77 @@ def test_it_can_be_stopped(
     assert left == []
 
 
-def test_a_process_that_dies_is_told(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from xml_extractor.errors import WorkerError
-    from xml_extractor.operations.verification.workers import Workers
-
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_a_process_that_dies_is_told(calls: int, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two processes one is killed: before its first call is sent, and after the answers of some."""
     made = contract()
     prepare(sqlite_url, made)
-    original = Workers.submit
+    original = WorkerProcess.call
+    called: Iterator[int] = itertools.count(1)
 
-    def killing(self: Workers, *arguments: Any) -> Any:
-        future = original(self, *arguments)
-        self.abort()
-        return future
+    def killing(self: WorkerProcess, *arguments: Any) -> Any:
+        if next(called) == calls:
+            self.kill()
+        return original(self, *arguments)
 
-    monkeypatch.setattr(Workers, "submit", killing)
-    with pytest.raises(WorkerError, match="fewer --workers"):
-        verify(
-            sqlite_url, sqlite_url, made, LoadOptions(workers=2, executor=ExecutorChoice.PROCESS),
-            VerifyOptions(deep=True),
-        )  # fmt: skip
+    monkeypatch.setattr(WorkerProcess, "call", killing)
+    with pytest.raises(WorkerError, match=r"died .* fewer --workers"):
+        verify_by_processes(sqlite_url, made)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_dies_at_its_start_is_told(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = contract()
+    prepare(sqlite_url, made)
+    original = SpawnProcess.start
+
+    def killing(self: SpawnProcess) -> None:
+        original(self)
+        self.kill()
+
+    monkeypatch.setattr(SpawnProcess, "start", killing)
+    with pytest.raises(WorkerError, match=r"died .* fewer --workers"):
+        verify_by_processes(sqlite_url, made)
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize(
-    "error", [BrokenProcessPool(), OSError("handle is closed"), ValueError("bad value(s)")]
+    "error", [OSError(11, "no more processes"), MemoryError(), RuntimeError("no thread")]
 )
-def test_a_process_that_dies_while_another_starts_is_told(
+def test_a_process_that_cannot_be_started_is_told(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    from xml_extractor.errors import WorkerError
-
     made = contract()
     prepare(sqlite_url, made)
 
-    def refusing(*_: Any) -> Any:
+    def refusing(_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", refusing)
-    with pytest.raises(WorkerError, match="fewer --workers"):
-        verify(
-            sqlite_url, sqlite_url, made, LoadOptions(workers=2, executor=ExecutorChoice.PROCESS),
-            VerifyOptions(deep=True),
-        )  # fmt: skip
+    monkeypatch.setattr(SpawnProcess, "start", refusing)
+    with pytest.raises(WorkerError, match=rf"not be started \({type(error).__name__}\).* fewer --workers"):
+        verify_by_processes(sqlite_url, made)
+
+
+def test_a_mistake_in_a_process_is_told_with_its_place(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = contract()
+    prepare(sqlite_url, made)
+    monkeypatch.setattr(
+        Workers, "submit", lambda self, *_: self._executor.submit(self._called, wrong_call, ())
+    )
+    with pytest.raises(ZeroDivisionError) as caught:
+        verify_by_processes(sqlite_url, made)
+    assert "in wrong_call" in "".join(caught.value.__notes__)
+
+
+def wrong_call(_: Worker) -> float:
+    return 1 / 0
+
+
+def verify_by_processes(url: str, made: Contract) -> VerifyReport:
+    options = LoadOptions(workers=2, executor=ExecutorChoice.PROCESS)
+    return verify(url, url, made, options, VerifyOptions(deep=True))
 
 
 # ------------------------------------------------------------------------------------------ memory

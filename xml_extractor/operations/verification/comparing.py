@@ -12,7 +12,8 @@ from xml_extractor.operations.verification.kept_sums import sums_of
 from xml_extractor.operations.verification.ledger_side import LedgerSums
 from xml_extractor.operations.verification.report import TableReport, VerifyReport
 from xml_extractor.operations.verification.subject import Connections
-from xml_extractor.operations.verification.workers import TableSums, Workers
+from xml_extractor.operations.verification.worker import TableSums
+from xml_extractor.operations.verification.workers import Workers
 from xml_extractor.target.content_digest import BucketSums
 
 

@@ -21,7 +21,8 @@ from xml_extractor.operations.verification.mapping_again import (
     compare_rows,
 )
 from xml_extractor.operations.verification.subject import PAGE_KEYS, Connections
-from xml_extractor.operations.verification.workers import Worker, Workers
+from xml_extractor.operations.verification.worker import Worker
+from xml_extractor.operations.verification.workers import Workers
 from xml_extractor.target.bookkeeping import LEDGER
 from xml_extractor.target.content_digest import BucketSums, bucket_of, key_hash
 
@@ -153,10 +154,10 @@ def in_order(
         waiting.append((keys, submit(keys)))
         while len(waiting) >= AHEAD * workers.number:
             done, future = waiting.popleft()
-            yield done, workers.result(future)
+            yield done, future.result()
     while waiting:
         done, future = waiting.popleft()
-        yield done, workers.result(future)
+        yield done, future.result()
 
 
 class ContentLocator:
@@ -205,7 +206,7 @@ class ContentLocator:
         reads = {i: self._workers.submit(Worker.table_marks, i, group) for i in self._tables}
         differing: dict[Key, list[Difference]] = {}
         for i, future in reads.items():
-            found = self._workers.result(future)
+            found = future.result()
             name = names[i]
             make = self._subject.keyed_tables[name]
             form = RowForm.of(self._subject.target, self._subject.plan.tables[i])

@@ -7,7 +7,7 @@ from typing import Any
 
 from xml_extractor.mapping.records import State
 from xml_extractor.operations.verification.ledger_side import LedgerSums
-from xml_extractor.operations.verification.workers import TableSums
+from xml_extractor.operations.verification.worker import TableSums
 from xml_extractor.target.content_digest import BucketSums, Share
 
 

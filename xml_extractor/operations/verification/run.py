@@ -36,7 +36,8 @@ from xml_extractor.operations.verification.ledger_side import LedgerSums
 from xml_extractor.operations.verification.ranges_side import compare_ranges
 from xml_extractor.operations.verification.report import VerifyReport
 from xml_extractor.operations.verification.subject import PAGE_KEYS, Connections, Subject
-from xml_extractor.operations.verification.workers import LocalCounter, TableSums, Worker, Workers
+from xml_extractor.operations.verification.worker import TableSums, Worker
+from xml_extractor.operations.verification.workers import Workers
 from xml_extractor.settings import ExecutorChoice, LoadOptions
 from xml_extractor.target import runs
 from xml_extractor.target.bookkeeping import LEDGER
@@ -230,7 +231,7 @@ class _Verification:
         self._checkpoint = checkpoint
         self._differences = differences
         self._report = report
-        self._counter = LocalCounter()
+        self._rows_read = 0
         self._doing = "source, ledger and tables"
         self._steps: dict[Future[TableSums], str] = {}
         """Steps of the checkpoint that are on their way."""
@@ -265,8 +266,8 @@ class _Verification:
 
         def tell() -> None:
             while not done.wait(_WAIT_SECONDS):
-                others = 0 if self._workers is None else self._workers.counter.value
-                on_progress(self._counter.value + others, self._doing)
+                others = 0 if self._workers is None else self._workers.rows_read
+                on_progress(self._rows_read + others, self._doing)
 
         thread = Thread(tell, name="verify-progress")
         thread.start()
@@ -323,7 +324,7 @@ class _Verification:
         while left:
             done, left = wait(left, timeout=_WAIT_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
-                result = future.result() if self._workers is None else self._workers.result(future)
+                result = future.result()
                 step = self._steps.pop(future, None)
                 if step is not None:
                     self._checkpoint.put(step, table_to_json(result))
@@ -427,7 +428,8 @@ class _Verification:
 
     def _read(self, number: int) -> None:
         self._connections.check()
-        self._counter.add(number)
+        with self._lock:
+            self._rows_read += number
 
 
 def _patient(target: str, options: LoadOptions) -> Engine:
