@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from xml_extractor.contract.plan import SourcePlan, Table
 from xml_extractor.engines.base import STREAM_ROWS, Session, TimeLimits
 from xml_extractor.engines.ddl import quote_identifier, split_name
-from xml_extractor.engines.encoding import written_columns
+from xml_extractor.engines.encoding import unpickled_values, written_columns
 from xml_extractor.engines.sqlite_errors import Aborted, StatementTimeout
 from xml_extractor.mapping.records import Key, SourceDocument
 
@@ -44,6 +44,10 @@ VARIABLES: Final = 900
 
 INSERT_ROWS: Final = 100
 """Rows that one statement inserts: 1.8 us a row of six values instead of 3.3; more gain nothing."""
+
+UNPICKLED_BYTES: Final = 65_536
+"""Encoded values that become Python's at once, just before they are inserted: while the processor's cache
+still holds them, and without keeping the interpreter's lock for more than some tenths of a millisecond."""
 
 
 class SqliteSession(Session):
@@ -391,8 +395,8 @@ class SqliteSession(Session):
             for chunk, condition in _key_lists(quote_identifier(key_column), keys)
         )
 
-    def write_rows(self, table: Table, encoded: Sequence[Any]) -> int:
-        """Insert one table's rows: ``encoded`` holds a list of values per document, row after row."""
+    def write_rows(self, table: Table, encoded: Sequence[bytes]) -> int:
+        """Insert one table's rows: ``encoded`` holds the values of row after row, a piece per document."""
         prepared = self._inserts.get(table.name)
         if prepared is None:
             names = [table.columns[i].name for i in written_columns(table)]
@@ -402,40 +406,42 @@ class SqliteSession(Session):
                 len(names), rows_at_once, self._insert_sql(table.name, names, rows_at_once),
                 self._insert_sql(table.name, names),
             )  # fmt: skip
-        values = list(chain.from_iterable(encoded))
         self.refused_row = None
         with self._transaction():
-            return self._do(partial(self._insert, table.name, *prepared, values), wait=False)
+            return self._do(partial(self._insert, table.name, *prepared, encoded), wait=False)
 
     def _insert(
-        self, table: str, width: int, rows_at_once: int, many: str, one: str, values: list[Any]
+        self, table: str, width: int, rows_at_once: int, many: str, one: str, encoded: Sequence[bytes]
     ) -> int:
         """Insert rows of so many values, as many with one statement as it takes, and the rest one by one.
 
         Returns how many the table took, which a trigger can make fewer.
         """
         step = width * rows_at_once
-        whole = len(values) - len(values) % step
-        inserted = 0
-        for first in range(0, whole, step):
+        done = inserted = 0
+        for values in _in_steps(encoded, step):
+            if len(values) < step:
+                return inserted + self._insert_singly(table, width, one, values, done)
             before = self._connection.total_changes
             try:
-                inserted += self._connection.execute(many, values[first : first + step]).rowcount
+                inserted += self._connection.execute(many, values).rowcount
             except sqlite3.IntegrityError:
                 # ON CONFLICT ROLLBACK and FAIL, or a trigger that says so: all is undone, or some is done.
                 if not self._connection.in_transaction or self._connection.total_changes != before:
                     raise
                 # Nothing of that statement was done; row by row it is seen which one is refused.
-                inserted += self._insert_singly(table, width, one, values, range(first, first + step, width))
-        return inserted + self._insert_singly(table, width, one, values, range(whole, len(values), width))
+                inserted += self._insert_singly(table, width, one, values, done)
+            done += rows_at_once
+        return inserted
 
-    def _insert_singly(self, table: str, width: int, one: str, values: list[Any], firsts: range) -> int:
+    def _insert_singly(self, table: str, width: int, one: str, values: list[Any], done: int) -> int:
+        """Insert rows one by one; ``done`` is how many of the table came before them."""
         inserted = 0
-        for first in firsts:
+        for first in range(0, len(values), width):
             try:
                 inserted += self._connection.execute(one, values[first : first + width]).rowcount
             except sqlite3.IntegrityError:
-                self.refused_row = table, first // width
+                self.refused_row = table, done + first // width
                 raise
         return inserted
 
@@ -472,6 +478,32 @@ class _Transaction:
         except BaseException:
             self._session.rollback()
             raise
+
+
+def _in_steps(pieces: Iterable[bytes], step: int) -> Iterator[list[Any]]:
+    """Yield the values of all pieces in lists of ``step``, and those that are left over in one that is
+    shorter; that one may be empty."""
+    values: list[Any] = []
+    for group in _of_size(pieces, UNPICKLED_BYTES):
+        values += unpickled_values(group)
+        whole = len(values) - len(values) % step
+        for first in range(0, whole, step):
+            yield values[first : first + step]
+        del values[:whole]
+    yield values
+
+
+def _of_size(pieces: Iterable[bytes], size_bytes: int) -> Iterator[list[bytes]]:
+    """Yield pieces in groups of at least so many bytes; the last may have less."""
+    group: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        group.append(piece)
+        size += len(piece)
+        if size >= size_bytes:
+            yield group
+            group, size = [], 0
+    yield group
 
 
 def _text(raw: bytes) -> str | bytes:

@@ -36,7 +36,7 @@ class Layout(Enum):
     COPY_TEXT = "copy text"  # bytes: values between tabs, a line a row, see copy_text()
     JSON_ARRAYS = "json arrays"  # str: an array a row, commas between, decimals as strings
     PARAMETERS = "parameters"  # a list of tuples: bits as 0 and 1, decimals as text
-    FLAT_PARAMETERS = "flat parameters"  # the same values in one list, row after row
+    PICKLED_PARAMETERS = "pickled parameters"  # bytes: the same values, row after row, see pickled_values()
     CANONICAL = "canonical"  # a list of tuples of the values as they are
 
 
@@ -47,7 +47,8 @@ class TableLayout:
     layout: Layout
     written: tuple[int, ...]  # the columns that are written, in their order
     other: Callable[[Any], str | bytes] | None = None
-    """Makes the text of a value that is neither text, integer, bit nor decimal; for the layouts of text."""
+    """Makes the text of a value that is neither text, integer, bit nor decimal; for the layouts of text and
+    bytes."""
     checks_text: bool = False
     """Whether NUL and lone surrogates are for :meth:`LayoutEncoder.encode_table` to deal with."""
     long: tuple[int, ...] = ()  # of Python values: positions of those that are measured for the size

@@ -1,15 +1,22 @@
-"""Rows as COPY text and as parameter tuples."""
+"""Rows as COPY text and as parameters."""
 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.plans import column, plan, table
-from xml_extractor.engines.encoding import CopyEncoder, ParameterEncoder, copy_text
+from xml_extractor.engines.encoding import (
+    CopyEncoder,
+    ParameterEncoder,
+    copy_text,
+    pickled_values,
+    unpickled_values,
+)
 from xml_extractor.mapping.layouts import decimal_text
 
 
@@ -81,14 +88,26 @@ ROWS = plan(
 def test_parameters() -> None:
     rows = ([(1, Decimal("0.50"), True, "x"), (2, None, None, None)], [(None, "t")], [])
     encoded, size = ParameterEncoder.of(ROWS)(rows)  # type: ignore[arg-type]
-    assert [list(table_rows) for table_rows in encoded] == [
-        [1, "0.50", 1, "x", 2, None, None, None],
-        ["t"],
-        [],
-    ]
-    assert type(encoded[0][2]) is int
+    values = [unpickled_values([piece]) for piece in encoded]
+    assert values == [[1, "0.50", 1, "x", 2, None, None, None], ["t"], []]
+    assert type(values[0][2]) is int
     longer = ([(1, None, None, "x" * 1_000_000)], [], [])
     assert ParameterEncoder.of(ROWS)(longer)[1] > 1_000_000 > size > 0  # type: ignore[arg-type]
+
+
+WHOLE = st.one_of(
+    st.none(), st.integers(-(2**63), 2**63 - 1), st.integers(-70_000, 70_000), st.floats(allow_nan=False),
+    st.text(), st.text(st.characters(categories=["Cs"]), max_size=2), st.binary(),
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(WHOLE, max_size=4), max_size=5), st.sampled_from([0, 1, 999, 1000, 1001, 2001]))
+def test_pickled_values_follow_one_another(lists: list[list[Any]], repeated: int) -> None:
+    lists.append([lists[0][0] if lists and lists[0] else "same"] * repeated)
+    pieces = [pickled_values(values) for values in lists]
+    joined = [value for values in lists for value in values]
+    assert repr(unpickled_values(pieces)) == repr(joined)
+    assert [unpickled_values([piece]) for piece in pieces] == lists
 
 
 def test_copy() -> None:

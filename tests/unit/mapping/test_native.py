@@ -345,6 +345,32 @@ def test_large_documents_are_walked_without_the_lock() -> None:
     assert rows[1][-1] == (1, 20_000, 19_999)
 
 
+def test_numbers_of_all_lengths_are_written_the_same() -> None:
+    """As bytes of one, two, four and more: each way has its own bounds."""
+    columns = "{id: {from: $parent}, place: {from: $position, type: int}, v: {from: ., type: bigint}}"
+    plan = plan_of(f"{ID_ONLY}\nu: {{parent: t, rows: a, primary_key: [id, place], columns: {columns}}}")
+    numbers = sorted(
+        {
+            sign * 2**bits + more
+            for bits in range(64)
+            for sign in (1, -1)
+            for more in (-1, 0, 1)
+            if -(2**63) <= sign * 2**bits + more < 2**63
+        }
+    )
+    mapped = map_document(plan, "<r>" + "".join(f"<a>{number}</a>" for number in numbers) + "</r>")
+    assert [row[2] for row in mapped["u"]] == numbers
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 499, 500, 501, 1000, 1001])
+def test_any_number_of_values_is_written_the_same(rows: int) -> None:
+    """A pickled list is cut every thousand values, and one of a single value, as t's, has no cut at all."""
+    columns = "{id: {from: $parent}, v: {from: ., type: nvarchar(9)}}"
+    plan = plan_of(f"{ID_ONLY}\nu: {{parent: t, rows: a, primary_key: [id, v], columns: {columns}}}")
+    mapped = map_document(plan, "<r>" + "<a>x</a>" * rows + "</r>")
+    assert (mapped["t"], mapped["u"]) == ([(1,)], [(1, "x")] * rows)
+
+
 @needs_native
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits a process's memory as Linux does")
 def test_long_texts_take_a_few_times_their_size() -> None:

@@ -6,13 +6,14 @@ cdef enum Layout_:
     ALL_VALUES  # tuples of all columns, for whoever asked for rows
     CANONICAL_TUPLES
     PARAMETER_TUPLES
-    FLAT_PARAMETERS
+    PICKLED_VALUES
     COPY_LINES
     JSON_ROWS
 
 cdef enum:
     FIRST_ROOM = 1024
     MOST_ROOM = 4194304  # what a buffer may keep from one document to the next
+    PICKLED_AT_ONCE = 1000  # items that pickle.Pickler puts behind one MARK
     ESCAPED_AT_ONCE = 65536  # bytes of a text that room is made for as if each had to be escaped
 
 
@@ -74,7 +75,8 @@ cdef class Sink:
         written = range(width) if layout is None else layout.written
         self.layout = ALL_VALUES if layout is None else {
             Layout.CANONICAL: CANONICAL_TUPLES, Layout.PARAMETERS: PARAMETER_TUPLES,
-            Layout.FLAT_PARAMETERS: FLAT_PARAMETERS, Layout.COPY_TEXT: COPY_LINES, Layout.JSON_ARRAYS: JSON_ROWS,
+            Layout.PICKLED_PARAMETERS: PICKLED_VALUES, Layout.COPY_TEXT: COPY_LINES,
+            Layout.JSON_ARRAYS: JSON_ROWS,
         }[layout.layout]
         self.width = width
         self.written_count = len(written)
@@ -118,9 +120,7 @@ cdef class Sink:
         self.size = mark.size
         self.count = mark.count
         self.long_size = mark.long_size
-        if self.layout == FLAT_PARAMETERS:
-            del self.rows[mark.count * self.written_count:]
-        elif self.layout <= PARAMETER_TUPLES:
+        if self.layout <= PARAMETER_TUPLES:
             del self.rows[mark.count:]
         return 0
 
@@ -128,16 +128,14 @@ cdef class Sink:
 
     cdef int put(self, Cell* cells, bint remember) except -1:
         """Take a row; ``remember``: have its cells keep the Python values that are made of them."""
-        cdef int i
         if self.layout == COPY_LINES:
             self.put_line(cells)
         elif self.layout == JSON_ROWS:
             self.put_array(cells)
         elif self.layout == ALL_VALUES:
             self.rows.append(row_of(self.width, cells, remember))
-        elif self.layout == FLAT_PARAMETERS:
-            for i in range(self.written_count):
-                self.rows.append(self.value_at(cells, i, remember))
+        elif self.layout == PICKLED_VALUES:
+            self.put_pickled(cells)
         else:
             self.rows.append(self.tuple_of(cells, remember))
         self.count += 1
@@ -260,6 +258,64 @@ cdef class Sink:
         self.put_byte(c']')
         return 0
 
+    cdef int put_pickled(self, Cell* cells) except -1:
+        """The opcodes that Python's pickle.Pickler writes for a list's items, with protocol 3."""
+        cdef int i
+        cdef Cell* cell
+        cdef char[LONGEST_DECIMAL] digits
+        cdef int place
+        for i in range(self.written_count):
+            cell = &cells[self.written[i]]
+            if (self.count * self.written_count + i) % PICKLED_AT_ONCE == 0:
+                if self.size > 0:
+                    self.put_byte(c'e')  # APPENDS
+                self.put_byte(c'(')  # MARK
+            if cell.kind == TEXT_KIND:
+                self.put_pickled_text(cell.text, cell.size)
+            elif cell.kind == NULL_KIND:
+                self.put_byte(c'N')
+            elif cell.kind == INTEGER_KIND:
+                self.put_pickled_integer(cell.number)
+            elif cell.kind == DECIMAL_KIND:
+                place = write_decimal(digits, cell.number, cell.scale)
+                self.put_pickled_text(&digits[place], LONGEST_DECIMAL - place)
+            elif cell.kind == BIT_KIND:
+                self.put_pickled_integer(1 if cell.number else 0)
+            else:
+                self.put_other(<object>cell.object)
+        return 0
+
+    cdef int put_pickled_text(self, const char* text, Py_ssize_t size) except -1:
+        self.make_room(<size_t>size + 5)
+        self.data[self.size] = c'X'  # BINUNICODE
+        self.size += 1
+        self.put_little_endian(<unsigned long long>size, 4)
+        return self.put_plain(text, size)
+
+    cdef int put_pickled_integer(self, long long number) except -1:
+        cdef int size = 4
+        if 0 <= number < 256:
+            self.put_byte(c'K')  # BININT1
+            size = 1
+        elif 0 <= number < 65536:
+            self.put_byte(c'M')  # BININT2
+            size = 2
+        elif -2147483648 <= number < 2147483648:
+            self.put_byte(c'J')  # BININT
+        else:
+            size = 5
+            while size < 8 and not -(1LL << (8 * size - 1)) <= number < (1LL << (8 * size - 1)):
+                size += 1
+            self.put_byte(<char>0x8A)  # LONG1
+            self.put_byte(<char>size)
+        return self.put_little_endian(<unsigned long long>number, size)
+
+    cdef int put_little_endian(self, unsigned long long number, int size) except -1:
+        for _ in range(size):
+            self.put_byte(<char>(number & 0xFF))
+            number >>= 8
+        return 0
+
     cdef inline int put_byte(self, char byte) except -1:
         if self.size == self.room:
             self.make_room(1)
@@ -332,14 +388,21 @@ cdef class Sink:
             if self.size == 0:
                 return ""
             return PyUnicode_DecodeUTF8(self.data + 1, <Py_ssize_t>self.size - 1, NULL)
+        if self.layout == PICKLED_VALUES:
+            if self.count * self.written_count == 1:  # APPEND, without a MARK
+                self.put_byte(c'a')
+                return PyBytes_FromStringAndSize(self.data + 1, <Py_ssize_t>self.size - 1)
+            if self.size > 0:
+                self.put_byte(c'e')
+            return PyBytes_FromStringAndSize(self.data, <Py_ssize_t>self.size)
         if self.count == 0:
             return ()
         return self.take_rows()
 
     cdef Py_ssize_t piece_bytes(self, piece) except -1:
         """The encoder's estimate of what a piece takes in memory."""
-        if self.layout == COPY_LINES:
-            return <Py_ssize_t>self.size + PIECE_BYTES
+        if self.layout == COPY_LINES or self.layout == PICKLED_VALUES:
+            return PyBytes_GET_SIZE(piece) + PIECE_BYTES
         if self.layout == JSON_ROWS:
             return getsizeof(piece)
         return self.row_bytes * self.count + self.long_size
