@@ -365,7 +365,7 @@ def test_numbers_of_all_lengths_are_written_the_same() -> None:
 @pytest.mark.parametrize("rows", [0, 1, 2, 499, 500, 501, 1000, 1001])
 def test_any_number_of_values_is_written_the_same(rows: int) -> None:
     """A pickled list is cut every thousand values, and one of a single value, as t's, has no cut at all."""
-    columns = "{id: {from: $parent}, v: {from: ., type: nvarchar(9)}}"
+    columns = "{id: {from: $parent}, v: {from: ., type: nvarchar(9), required: true}}"
     plan = plan_of(f"{ID_ONLY}\nu: {{parent: t, rows: a, primary_key: [id, v], columns: {columns}}}")
     mapped = map_document(plan, "<r>" + "<a>x</a>" * rows + "</r>")
     assert (mapped["t"], mapped["u"]) == ([(1,)], [(1, "x")] * rows)
