@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from xml_extractor.cli_output import JSON, Output, check_different, check_writable
@@ -91,7 +94,7 @@ def _run_load(
         elif summary.error is None or summary.documents.read:
             print_summary(summary, output.out, dry_run=options.dry_run)
 
-    with at_end, live_observers(settings, contract.plan.contract, output.say) as live:
+    with at_end, _settled_objects(), live_observers(settings, contract.plan.contract, output.say) as live:
         summary = run(
             where.source,
             where.target,
@@ -106,6 +109,17 @@ def _run_load(
         )
         report(summary)
     return summary.exit_code
+
+
+@contextmanager
+def _settled_objects() -> Iterator[None]:
+    """Spare the garbage collector what there is already, modules above all: it would stop all threads over it
+    again and again."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def stage(arguments: argparse.Namespace, settings: Settings, output: Output) -> ExitCode:

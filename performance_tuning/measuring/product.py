@@ -39,8 +39,13 @@ class Ended:
 
 
 def product_environment() -> dict[str, str]:
-    """Return the environment without the product's own variables."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    """Return the environment without the product's own variables, and with Python's usual way of keeping what
+    it has compiled: without it every process of a load would compile the whole program anew."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(ENVIRONMENT_PREFIX) and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def as_variables(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -21,8 +21,9 @@ from xml_extractor.processing.pulse import Pulse
 
 logger = logging.getLogger(__name__)
 
-BLOCK_DOCUMENTS: Final = 16
-"""Records handed on at once: the queue's lock is then taken once for so many documents."""
+BLOCK_DOCUMENTS: Final = 64
+"""Records handed on at once: the queue's lock is then taken once for so many documents, and a worker's
+process and its feeder wake one another as rarely."""
 
 BLOCK_BYTES: Final = 2**20
 """The most that the records of a block hold, but for the last of them, so that blocks are bounded, too."""

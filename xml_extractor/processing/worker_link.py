@@ -8,6 +8,7 @@ import os
 import pickle
 import select
 import signal
+import sys
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -27,6 +28,9 @@ EXIT_SECONDS: Final = 5.0
 
 STACK_SECONDS: Final = 2.0
 """How long a process may take to show its stack: a signal handler in C does it, whatever else goes on."""
+
+PIPE_BYTES: Final = 2**20
+"""Room in the pipe that records come through: Linux's default for the most that may be asked for."""
 
 STACK_SIGNAL: Final = getattr(signal, "SIGUSR1", None)
 """Asks a worker process for its stacks; ``None`` where processes have no such signal (Windows)."""
@@ -61,6 +65,7 @@ class WorkerLink:
                 self._pulse = ProcessPulse()
                 chunks_out, self._to_worker = pipe()
                 self._from_worker, messages_in = pipe()
+                _widen(messages_in)
                 self._stacks, stacks_in = pipe()
                 self._process: SpawnProcess = context.Process(
                     target=run_worker_process,
@@ -136,6 +141,16 @@ class WorkerLink:
         with self._stacks_lock:
             self._stacks.close()
         return self._process.exitcode
+
+
+def _widen(pipe: Connection) -> None:
+    """Give a pipe as much room as Linux allows anybody: a worker then need not stop and wait for its feeder
+    at every second message."""
+    if sys.platform == "linux":
+        import fcntl
+
+        with contextlib.suppress(OSError):  # the user has as many pages in pipes as the system allows
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _read_text(descriptor: int) -> str:

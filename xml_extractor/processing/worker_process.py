@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pickle
@@ -99,6 +100,8 @@ def run_worker_process(
             failpoints.hit("worker_start")
             worker.prepare()
             ticker.start()
+            # What has come to be so far stays: the garbage collector need not go through it again and again.
+            gc.freeze()
         except RuntimeError as error:  # no thread can be started
             _send(messages, NotStarted(f"{type(error).__name__}: {error}"))
             return
