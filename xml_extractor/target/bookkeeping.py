@@ -1,4 +1,4 @@
-"""The loader's own tables: what they look like, and how an older layout becomes the present one.
+"""The loader's own tables: what they look like, and which layout a database has.
 
 ``load_schema``      the layout's version, one row per upgrade
 ``load_runs``        one row a load: what was loaded from where under which plan
@@ -12,14 +12,12 @@ The names of columns are no reserved words on any engine, so that statements can
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from xml_extractor.contract.types import parse_type
-from xml_extractor.engines.base import ColumnSpec, Engine, FaultKind, Session, TableSpec
-from xml_extractor.errors import TargetSchemaError, UsageError
+from xml_extractor.engines.base import ColumnSpec, Session, TableSpec
+from xml_extractor.errors import UsageError
 from xml_extractor.target.timestamps import timestamp
 
 SCHEMA: Final = "load_schema"
@@ -30,7 +28,7 @@ RANGES: Final = "load_ranges"
 OWED_KEYS: Final = "load_owed_keys"
 TABLES: Final = (SCHEMA, RUNS, LEDGER, QUARANTINE, RANGES, OWED_KEYS)
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """The layout that this program writes."""
 
 TABLES_SINCE: Final = {RANGES: 2, OWED_KEYS: 3}
@@ -141,50 +139,6 @@ RANGES_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[4].c
 OWED_KEYS_COLUMNS: Final = tuple(column.name for column in bookkeeping_specs()[5].columns)
 
 
-@dataclass(frozen=True, slots=True)
-class UpgradeStep:
-    """What turns the layout before ``version`` into ``version``, in the engine's own SQL.
-
-    ``statements`` is asked outside a transaction, and leaves out what somebody has changed by hand already.
-    """
-
-    version: int
-    statements: Callable[[Engine, Session], Sequence[str]]
-
-
-def _to_version_2(engine: Engine, session: Session) -> list[str]:
-    specs = {spec.name: spec for spec in bookkeeping_specs()}
-    statements = [
-        engine.add_column_statement(specs[table], column)
-        for table, column in ((QUARANTINE, "document_hash"), (RUNS, "ranges_epoch"))
-        if not _is_there(engine, session, table, column)
-    ]
-    if not _is_there(engine, session, RANGES, "range_key"):
-        statements += engine.create_statements([specs[RANGES]])
-    return statements
-
-
-def _to_version_3(engine: Engine, session: Session) -> list[str]:
-    if _is_there(engine, session, OWED_KEYS, "table_digest"):
-        return []
-    return engine.create_statements([spec for spec in bookkeeping_specs() if spec.name == OWED_KEYS])
-
-
-UPGRADE_STEPS: tuple[UpgradeStep, ...] = (UpgradeStep(2, _to_version_2), UpgradeStep(3, _to_version_3))
-"""Steps in ascending order; version 1 was the first layout."""
-
-
-def _is_there(engine: Engine, session: Session, table: str, column: str) -> bool:
-    try:
-        session.query(f"SELECT {column} FROM {session.table(table)} WHERE 1 = 0")
-    except Exception as error:
-        session.rollback()
-        if engine.classify(error).code in ("no_such_table", "no_such_schema", "no_such_column"):
-            return False
-        raise
-    return True
-
-
 def installed_version(session: Session) -> int:
     """Return the version of the layout in the database; 0 where ``load_schema`` is empty.
 
@@ -210,56 +164,3 @@ def come_with_upgrade(session: Session) -> set[str]:
 def record_version(session: Session, now: datetime) -> None:
     """Write down that the present layout has just been created; harmless when that is known already."""
     session.insert_new(SCHEMA, ("version", "applied_at"), [(SCHEMA_VERSION, timestamp(now))])
-
-
-def upgrade(engine: Engine, session: Session, now: datetime, *, dry_run: bool) -> list[int]:
-    """Bring an older layout to the present version, one step a transaction; return the versions reached.
-
-    Another loader that upgrades at the same moment is waited for: each step starts by claiming its row
-    in ``load_schema``, and is left out where the row is already there.
-
-    Raises:
-        UsageError: the layout is newer than this program knows, or older in a dry run.
-        TargetSchemaError: the database refuses; it lists the statements.
-    """
-    version = installed_version(session)
-    pending = [step for step in UPGRADE_STEPS if step.version > version]
-    if pending and dry_run:
-        raise UsageError(
-            f"the bookkeeping tables (load_…) have version {version} and would be upgraded to "
-            f"{pending[-1].version}; a dry run writes nothing, so run without --dry-run first"
-        )
-    reached = []
-    for step in pending:
-        statements = step.statements(engine, session)
-        session.begin()
-        try:
-            refused = session.insert_new(SCHEMA, ("version", "applied_at"), [(step.version, timestamp(now))])
-            if not refused:
-                for statement in statements:
-                    session.execute(statement)
-                reached.append(step.version)
-            session.commit()
-        except Exception as error:
-            session.rollback()
-            fault = engine.classify(error)
-            if fault.kind is FaultKind.FATAL:
-                raise _not_upgraded(session, step.version, statements, fault.message) from error
-            raise
-        except BaseException:
-            session.rollback()
-            raise
-    return reached
-
-
-def _not_upgraded(session: Session, version: int, statements: Sequence[str], why: str) -> TargetSchemaError:
-    """Say what an administrator can run for a user who may not change tables."""
-    script = [
-        *statements,
-        f"INSERT INTO {session.table(SCHEMA)} (version, applied_at) VALUES ({version}, CURRENT_TIMESTAMP)",
-    ]
-    return TargetSchemaError(
-        f"the bookkeeping tables (load_…) cannot be upgraded to version {version}: {why}. Have these "
-        "statements run by somebody who may change the tables, then run the same command again:\n"
-        + "\n".join(f"{statement};" for statement in script)
-    )

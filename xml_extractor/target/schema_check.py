@@ -12,7 +12,7 @@ from xml_extractor import failpoints
 from xml_extractor.contract.plan import Plan, Table
 from xml_extractor.engines.base import Engine, FaultKind, Session, TableSpec, table_specs
 from xml_extractor.errors import TargetSchemaError
-from xml_extractor.target import bookkeeping, ledger, owed_keys, runs
+from xml_extractor.target import bookkeeping, ledger, owed_keys, runs, upgrading
 from xml_extractor.target.owed_keys import Origin
 from xml_extractor.target.timestamps import utc_now
 
@@ -65,7 +65,7 @@ def ready(
     bookkeeping_exists = bookkeeping.SCHEMA not in missing_names and bookkeeping.LEDGER not in missing_names
     if dry_run:
         if bookkeeping_exists:
-            bookkeeping.upgrade(engine, session, utc_now(), dry_run=True)
+            upgrading.upgrade(engine, session, utc_now(), dry_run=True)
         return bookkeeping_exists
     # The loader's own first: in them it is written down what the others are created without.
     own = [spec for spec in missing if spec.name in bookkeeping.TABLES]
@@ -73,7 +73,7 @@ def ready(
         _create(engine, session, own, engine.create_statements, lambda _: None)
     if bookkeeping.installed_version(session) == 0:
         bookkeeping.record_version(session, utc_now())
-    for version in bookkeeping.upgrade(engine, session, utc_now(), dry_run=False):
+    for version in upgrading.upgrade(engine, session, utc_now(), dry_run=False):
         logger.info("upgraded the bookkeeping tables in %s to version %d", engine.display, version)
     if len(own) < len(missing):
         late = keys_after_for is not None

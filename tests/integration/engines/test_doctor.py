@@ -130,7 +130,7 @@ def test_a_database_that_is_ready_is_green_before_and_after_a_load(database: Dat
     assert after.verdict == "Green: a load would work."
     assert the(after, "target", "tables").health is Health.GOOD
     assert the(after, "target", "ledger").health is Health.GOOD
-    assert the(after, "target", "bookkeeping").text.startswith("version 3")
+    assert the(after, "target", "bookkeeping").text.startswith("version 4")
     assert "the first 3 can be read; 3 of them map" in the(after, "source", "documents").text
     assert the(after, "source", "driver").text
     assert the(after, "source", "index of app_xml").health is Health.GOOD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,13 +14,13 @@ from tests.support.target_plans import plan as two_tables
 from tests.support.target_plans import refused
 from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import Engine, table_specs
-from xml_extractor.errors import UsageError
+from xml_extractor.errors import TargetSchemaError, UsageError
 from xml_extractor.mapping.records import DocumentRecord, State
 from xml_extractor.operations.bookkeeping import Bookkeeping
-from xml_extractor.target import bookkeeping, schema_check
+from xml_extractor.target import bookkeeping, schema_check, upgrading
 from xml_extractor.target.base import LoadHandle
 from xml_extractor.target.database_target import DatabaseTarget
-from xml_extractor.target.ledger import document_digest
+from xml_extractor.target.ledger import DocumentDigests, key_text
 
 MOMENT = "2025-01-02 03:04:05.000006"
 
@@ -30,7 +31,8 @@ def old(database_url: str) -> Engine:
     engine = open_engine(database_url)
     plan = two_tables()
     execute(database_url, *VERSION_1[dialect_of(database_url)], *engine.create_statements(table_specs(plan)))
-    digests = {key: document_digest(target_plans.SOURCE, plan.contract, key) for key in (1, 2, 3)}
+    known = DocumentDigests(target_plans.SOURCE, plan.contract)
+    digests = {key: known.hashed_digest(key) for key in (1, 2, 3)}
     run = (
         1, target_plans.SOURCE, plan.contract, 1, plan.digest, '["base", "contact"]', MOMENT, None, "running",
         "{}", None,
@@ -86,7 +88,7 @@ def test_a_database_of_version_1_is_upgraded_and_its_load_goes_on(
     finally:
         handle.close()
     versions = query(database_url, "SELECT version FROM load_schema ORDER BY version")
-    assert [row[0] for row in versions] == [1, 2, 3]
+    assert [row[0] for row in versions] == [1, 2, 3, 4]
     refusals = query(
         database_url, "SELECT source_key, code, document_hash FROM load_quarantine ORDER BY source_key"
     )
@@ -97,7 +99,7 @@ def test_a_database_of_version_1_is_upgraded_and_its_load_goes_on(
     assert query(database_url, "SELECT * FROM load_owed_keys") == []
     assert query(database_url, "SELECT load_id, ranges_epoch FROM load_runs") == [(1, None)]
     prepare(old).close()
-    assert len(query(database_url, "SELECT version FROM load_schema")) == 3, "upgraded once"
+    assert len(query(database_url, "SELECT version FROM load_schema")) == 4, "upgraded once"
 
 
 def test_what_an_administrator_did_by_hand_is_not_done_again(old: Engine, database_url: str) -> None:
@@ -110,7 +112,7 @@ def test_what_an_administrator_did_by_hand_is_not_done_again(old: Engine, databa
     )
     prepare(old).close()
     assert query(database_url, "SELECT ranges_epoch FROM load_runs") == [(None,)]
-    assert query(database_url, "SELECT MAX(version) FROM load_schema") == [(3,)]
+    assert query(database_url, "SELECT MAX(version) FROM load_schema") == [(4,)]
 
 
 def test_nothing_is_upgraded_by_what_only_looks(old: Engine, database_url: str) -> None:
@@ -144,3 +146,82 @@ def test_records_of_the_upgraded_quarantine_can_be_replaced(old: Engine) -> None
         writer.close()
     finally:
         handle.close()
+
+
+# ------------------------------------------------------------------------------------- version 4
+
+
+def digests_of(database_url: str, table: str) -> dict[str, bytes]:
+    return {
+        text: bytes(digest) for text, digest in query(database_url, f"SELECT source_key, digest FROM {table}")
+    }
+
+
+def test_digests_of_whole_numbers_come_into_the_order_of_the_keys(
+    old: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page; texts, and numbers of more than 64 bits, keep theirs; rows of a load that is no longer
+    known are told by the sources that are."""
+    monkeypatch.setattr(upgrading, "ROWS_AT_ONCE", 3)
+    known = DocumentDigests(target_plans.SOURCE, two_tables().contract)
+    other = DocumentDigests("elsewhere", "another")
+    more: list[tuple[int | str, int]] = [
+        *((key, 1) for key in range(10, 30)), (-5, 1), (2**63 - 1, 1), (-(2**63), 1), (2**63, 1), ("7", 1),
+        ("a\0b", 1), (40, 99),
+    ]  # fmt: skip
+    rows = [
+        (known.hashed_digest(key), key_text(key), "loaded", load_id, 9, None, "1,0", MOMENT)
+        for key, load_id in more
+    ]
+    rows.append((other.hashed_digest(1), "1", "loaded", 2, 9, None, "", MOMENT))
+    run = (2, "elsewhere", "another", 1, "p", "[]", MOMENT, None, "finished", "{}", None)
+    session = old.connect(write=True, application="tests")
+    try:
+        session.insert_new(bookkeeping.RUNS, _columns(bookkeeping.RUNS, without="ranges_epoch"), [run])
+        session.insert_new(bookkeeping.LEDGER, bookkeeping.LEDGER_COLUMNS, rows)
+    finally:
+        session.close()
+    before = query(database_url, "SELECT COUNT(*) FROM load_ledger")
+    prepare(old).close()
+    found = {
+        bytes(digest): (text, load_id)
+        for digest, text, load_id in query(
+            database_url, "SELECT digest, source_key, load_id FROM load_ledger"
+        )
+    }
+    expected = {known.digest(key): (key_text(key), load_id) for key, load_id in more}
+    expected |= {known.digest(key): (str(key), 1) for key in (1, 2, 3)}
+    expected[other.digest(1)] = ("1", 2)
+    assert found == expected
+    assert [(len(found),)] == before
+    assert digests_of(database_url, "load_quarantine") == {"3": known.digest(3)}
+    numbers = [key for key, _ in more if isinstance(key, int) and -(2**63) <= key < 2**63]
+    assert sorted(numbers) == sorted(numbers, key=known.digest)
+    assert known.digest("7") == known.hashed_digest("7")
+    assert known.digest(2**63) == known.hashed_digest(2**63)
+
+
+def test_a_document_of_no_known_source_stops_the_upgrade(old: Engine, database_url: str) -> None:
+    """Its digest could not be made anew, and the document would be loaded a second time."""
+    execute(database_url, "DELETE FROM load_runs")
+    before = digests_of(database_url, "load_ledger")
+    with pytest.raises(TargetSchemaError, match=r"load 1.* nothing was changed"):
+        prepare(old)
+    assert digests_of(database_url, "load_ledger") == before
+    assert query(database_url, "SELECT MAX(version) FROM load_schema") == [(3,)]
+
+
+def test_finished_ranges_of_before_are_forgotten(old: Engine, database_url: str) -> None:
+    """Their contents are sums over the old digests."""
+    session = old.connect(write=True, application="tests")
+    try:
+        steps = upgrading.UPGRADE_STEPS
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(upgrading, "UPGRADE_STEPS", steps[:2])
+            upgrading.upgrade(old, session, datetime(2025, 1, 2, tzinfo=UTC), dry_run=False)
+        values = (b"r" * 16, 1, "", 0, 1, None, "3", 2, 1, 0, 0, b"c" * 16, MOMENT)
+        session.insert_new(bookkeeping.RANGES, bookkeeping.RANGES_COLUMNS, [values])
+    finally:
+        session.close()
+    prepare(old).close()
+    assert query(database_url, "SELECT * FROM load_ranges") == []

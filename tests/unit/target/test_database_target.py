@@ -19,7 +19,7 @@ from xml_extractor.engines import open_engine
 from xml_extractor.engines.base import Engine, FaultKind, Session
 from xml_extractor.errors import TargetError, TargetSchemaError, UsageError
 from xml_extractor.mapping.records import State
-from xml_extractor.target import bookkeeping, open_target, runs
+from xml_extractor.target import bookkeeping, open_target, runs, upgrading
 from xml_extractor.target.base import LoadHandle, RunState
 from xml_extractor.target.database_target import DatabaseTarget
 from xml_extractor.target.timestamps import utc_now
@@ -145,17 +145,17 @@ def test_bookkeeping_of_an_older_version_is_upgraded_once(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     steps = (
-        bookkeeping.UpgradeStep(4, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN four TEXT"]),
-        bookkeeping.UpgradeStep(5, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN five TEXT"]),
+        upgrading.UpgradeStep(5, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN four TEXT"]),
+        upgrading.UpgradeStep(6, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN five TEXT"]),
     )
-    monkeypatch.setattr(bookkeeping, "UPGRADE_STEPS", steps)
-    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 5)
+    monkeypatch.setattr(upgrading, "UPGRADE_STEPS", steps)
+    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 6)
     with pytest.raises(UsageError, match="without --dry-run"):
         prepare(engine, dry_run=True)
     with caplog.at_level(logging.INFO):
         prepare(engine, create_tables=False).close()
         prepare(engine, create_tables=False).close()
-    assert query(engine, "SELECT version FROM load_schema ORDER BY version") == [(3,), (4,), (5,)]
+    assert query(engine, "SELECT version FROM load_schema ORDER BY version") == [(4,), (5,), (6,)]
     assert query(engine, "SELECT four, five FROM load_ledger") == []
     assert sum("upgraded" in message for message in caplog.messages) == 2
 
@@ -164,14 +164,14 @@ def test_a_failed_upgrade_leaves_the_older_version(
     engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = (
-        bookkeeping.UpgradeStep(4, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN four TEXT", "nonsense"]),
+        upgrading.UpgradeStep(5, lambda *_: ["ALTER TABLE load_ledger ADD COLUMN four TEXT", "nonsense"]),
     )
-    monkeypatch.setattr(bookkeeping, "UPGRADE_STEPS", steps)
-    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(upgrading, "UPGRADE_STEPS", steps)
+    monkeypatch.setattr(bookkeeping, "SCHEMA_VERSION", 5)
     with pytest.raises(TargetSchemaError, match="ADD COLUMN four TEXT;") as raised:
         prepare(engine)
     assert "INSERT INTO" in str(raised.value), "the whole script, for somebody who may run it"
-    assert query(engine, "SELECT version FROM load_schema") == [(3,)]
+    assert query(engine, "SELECT version FROM load_schema") == [(4,)]
     columns = {row[1] for row in query(engine, "PRAGMA table_info(load_ledger)")}
     assert "four" not in columns
 

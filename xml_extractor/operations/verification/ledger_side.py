@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from xxhash import xxh3_128_intdigest
+
 from xml_extractor.engines.base import Session
 from xml_extractor.mapping.records import Key, State
 from xml_extractor.operations.verification.subject import Subject
 from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE
-from xml_extractor.target.content_digest import BUCKETS, BucketSums, key_hash, pieces
-from xml_extractor.target.ledger import DIGEST_BYTES, DocumentDigests, counts_from_text
+from xml_extractor.target.content_digest import BucketSums, bucket_of, key_hash, pieces
+from xml_extractor.target.ledger import DocumentDigests, counts_from_text
 from xml_extractor.target.runs import Run, read_runs
 
 T = TypeVar("T")
@@ -228,9 +230,10 @@ def quarantine_sums(session: Session, subject: Subject, read: Callable[[int], No
 
 
 def digest_place(digest: bytes) -> tuple[int, int]:
-    """Return the bucket of a document's digest, and the digest as a number."""
-    number = int.from_bytes(digest, "big")
-    return number >> (8 * DIGEST_BYTES - BUCKETS.bit_length() + 1), number
+    """Return the bucket of a document's digest, and a hash of it: digests themselves follow one another, so
+    that many sets of them have the same sum."""
+    hashed = xxh3_128_intdigest(digest)
+    return bucket_of(hashed), hashed
 
 
 def own_rows(
