@@ -38,7 +38,7 @@ WAL_PAGES: Final = 8192
 """Pages (of 4 KiB) in the write-ahead log before it is folded into the file: 32 MiB instead of SQLite's 4,
 so that pages touched by many batches are written home once."""
 
-CACHE_KIB: Final = 65_536
+CACHE_KIB: Final = 32_768
 VARIABLES: Final = 900
 """Parameters per statement: SQLite before 3.32 takes no more than 999."""
 
