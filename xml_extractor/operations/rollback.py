@@ -1,16 +1,14 @@
 """Takes back what one load wrote: rows, ledger, quarantine; in batches, each whole or not at all.
 
-The ledger's digests are evenly spread, so that the documents of a load are taken in stretches of the range of
-all digests: each holds about as many of them as a batch should, is read by the ledger's primary key, and
-needs no memory of what was done before.  What an interrupted rollback has done is gone from the ledger, and
-the same command goes on with the rest.  Documents whose rows are not those that were loaded are left as they
-are, with their ledger rows, and named at the end.
+The documents of a load are taken in stretches of the ledger's primary key, each of which holds as many of
+them as a batch should; where they begin is read from the ledger beforehand.  What an interrupted rollback has
+done is gone from the ledger, and the same command goes on with the rest.  Documents whose rows are not those
+that were loaded are left as they are, with their ledger rows, and named at the end.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +32,7 @@ from xml_extractor.settings import LoadOptions
 from xml_extractor.target import ledger, ranges, runs
 from xml_extractor.target.base import RunState
 from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE, RUNS
+from xml_extractor.target.content_digest import pieces
 from xml_extractor.target.failures import Connection, retried
 from xml_extractor.target.replacement import NAMED, Difference, OldRows, RowsDifferError
 from xml_extractor.target.timestamps import timestamp
@@ -236,11 +235,10 @@ class Rollback:
 
     def _take_back(self, preview: RollbackPreview, done: RolledBack, progress: Progress) -> None:
         run = preview.run
-        left = preview.total
         for _ in range(_PASSES):
             done.left = 0
             done.reasons.clear()
-            for low, high in _stretches(max(1, math.ceil(left / self._options.batch_size))):
+            for low, high in self._retried("looking through the ledger", self._stretches):
                 if self._stopping.is_set():
                     raise (
                         stopped(self._signal)
@@ -256,6 +254,15 @@ class Rollback:
             f"a loader keeps adding documents to load {self._load_id}; end it, then run the same command "
             "again"
         )
+
+    def _stretches(self, session: Session) -> list[tuple[bytes, bytes | None]]:
+        """Cut the range of all digests so that a batch of the load's documents lies in each stretch; the last
+        one has no end."""
+        sql = f"SELECT digest FROM {session.table(LEDGER)} WHERE load_id = ? ORDER BY digest"
+        chunks = pieces(session, sql, self._options.batch_size, (self._load_id,))
+        lows = [bytes(chunk[0][0]) for chunk in chunks]
+        ends: list[bytes | None] = [*lows[1:], None]
+        return list(zip([_bytes(0), *lows[1:]], ends, strict=True))
 
     def _take_back_stretch(self, run: runs.Run, low: bytes, high: bytes | None, done: RolledBack) -> None:
         """Take back the documents whose digests lie from ``low`` to below ``high``, in one transaction."""
@@ -410,14 +417,6 @@ def _around(low: bytes, high: bytes | None, left: Sequence[bytes]) -> Iterator[t
         low = _bytes(after)
     if high is None or low < high:
         yield low, high
-
-
-def _stretches(number: int) -> Iterator[tuple[bytes, bytes | None]]:
-    """Cut the range of all digests into so many equal stretches; the last one has no end."""
-    for index in range(number):
-        low = _DIGESTS * index // number
-        high = _DIGESTS * (index + 1) // number
-        yield _bytes(low), None if index == number - 1 else _bytes(high)
 
 
 def _bytes(number: int) -> bytes:

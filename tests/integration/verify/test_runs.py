@@ -301,7 +301,6 @@ def test_memory_does_not_grow_with_documents(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("xml_extractor.operations.verification.content.TASK_KEYS", 20)
     monkeypatch.setattr("xml_extractor.engines.read_back.STREAM_ROWS", 100)
     # Fewer buckets, so that the smaller number of documents fills them all.
-    monkeypatch.setattr("xml_extractor.operations.verification.ledger_side.BUCKETS", 16)
     monkeypatch.setattr("xml_extractor.target.content_digest._SHIFT", 124)
     peaks = []
     for number in (500, 2500):
