@@ -1,8 +1,7 @@
-"""Threads whose start cannot wait for ever, and what processes inherit of the thread that starts them."""
+"""Threads whose start cannot wait for ever."""
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -46,19 +45,3 @@ class _Started(threading.Event):
         if not super().wait(START_SECONDS):
             raise MemoryError(f"thread {self._name} did not begin to run within {START_SECONDS:g} s")
         return True
-
-
-def block_stop_signals() -> None:
-    """Keep signals that stop a run from this thread, and so from the processes that it starts.
-
-    A Ctrl-C reaches all processes of the terminal, and would end with a traceback those that are just
-    starting and cannot have said yet that they leave signals to the parent.  Where threads have no signal
-    masks (Windows), that moment remains.
-    """
-    if hasattr(signal, "pthread_sigmask"):
-        from multiprocessing import resource_tracker
-
-        # The helper process of multiprocessing is started with the first worker, and starting it clears
-        # the mask again; so it has to be there before.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -10,7 +10,7 @@ and processes can beat, is the largest of
 
 Source and target are two databases of the same engine, both made for the benchmark and removed by it;
 releases go from SQLite into PostgreSQL too.  Load and halves map with the same interpreter, whatever the
-environment says.
+environment says, and the halves with the allocator that worker processes have.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from xml_extractor.engines.base import EngineOptions, TimeLimits
 from xml_extractor.mapping.interpreter_choice import VARIABLE as INTERPRETER_VARIABLE
 from xml_extractor.mapping.interpreter_choice import InterpreterChoice
 from xml_extractor.mapping.records import DocumentRecord
+from xml_extractor.processes import TUNABLES, allocator_told
 from xml_extractor.processing.document_fetcher import FetchedDocuments
 from xml_extractor.processing.executor_choice import available_cores
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
@@ -52,7 +53,8 @@ from xml_extractor.target import open_target
 from xml_extractor.target.base import LoadHandle, RunState
 
 BOUND: Final = 1.15
-DOCUMENTS: Final = 20_000
+_TUNABLES_BEFORE: Final = os.environ.get(TUNABLES)
+DOCUMENTS: Final = 40_000
 BATCH_SIZE: Final = 1000
 
 
@@ -108,7 +110,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what maps documents, in the load and in its halves (default %(default)s)",
     )  # fmt: skip
     support.add_engine_arguments(parser)
-    return support.run_benchmark(benchmark, parser.parse_args(arguments))
+    parsed = parser.parse_args(arguments)
+    if arguments is None:
+        start_again_as_workers_are()
+    return support.run_benchmark(benchmark, parsed)
+
+
+def start_again_as_workers_are() -> None:
+    """Replace this program by itself with the allocator of worker processes, which is set at a start only."""
+    with allocator_told():
+        if os.environ.get(TUNABLES) != _TUNABLES_BEFORE:
+            os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
 def benchmark(arguments: argparse.Namespace) -> int:

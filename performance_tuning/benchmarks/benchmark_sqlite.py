@@ -29,7 +29,7 @@ from xml_extractor.processing.executor_choice import available_cores
 
 AT_LEAST: Final = 0.7
 """Rate of the load ÷ rate of inserting the prepared rows alone."""
-DOCUMENTS: Final = 20_000
+DOCUMENTS: Final = 40_000
 PRAGMAS: Final = (
     "journal_mode",
     "synchronous",

@@ -14,11 +14,11 @@ import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
+from xml_extractor.processes import start
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.pulse import ProcessPulse, Reading
 from xml_extractor.processing.worker_process import Message, run_worker_process
 from xml_extractor.processing.worker_setup import WorkerSetup
-from xml_extractor.threads import block_stop_signals
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -61,7 +61,6 @@ class WorkerLink:
                 return ends
 
             try:
-                block_stop_signals()
                 self._pulse = ProcessPulse()
                 chunks_out, self._to_worker = pipe()
                 self._from_worker, messages_in = pipe()
@@ -73,7 +72,7 @@ class WorkerLink:
                     name=name,
                     daemon=True,
                 )
-                self._process.start()
+                start(self._process)
             except (OSError, MemoryError, RuntimeError) as error:
                 raise CannotStart(_reason(error)) from error
             on_failure.pop_all()

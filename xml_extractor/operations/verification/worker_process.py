@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 from xml_extractor.errors import LoaderError
 from xml_extractor.operations.verification.subject import Connections, Subject
 from xml_extractor.operations.verification.worker import Worker
-from xml_extractor.threads import Thread, block_stop_signals
+from xml_extractor.processes import start
+from xml_extractor.threads import Thread
 
 T = TypeVar("T")
 
@@ -49,13 +50,12 @@ class WorkerProcess:
         # Spawned, never forked: connections and threads of this process are not its own.
         context = multiprocessing.get_context("spawn")
         self._count = RawValue("q", 0)
-        block_stop_signals()
         self._link, its_end = context.Pipe()
         try:
             self._process: SpawnProcess = context.Process(
                 target=_run, args=(its_end, packed, self._count), name=name, daemon=True
             )
-            self._process.start()
+            start(self._process)
         except BaseException:
             self._link.close()
             raise
