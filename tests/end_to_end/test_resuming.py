@@ -21,6 +21,7 @@ from xml_extractor.engines import open_engine
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, SourceDocument, State
 from xml_extractor.operations.load import RunningLoad
 from xml_extractor.processing.document_worker import DocumentWorker
+from xml_extractor.processing.mapping_documents import BLOCK_DOCUMENTS
 from xml_extractor.processing.ranges import NUMBER_SPACING
 from xml_extractor.source.reader import SourceReader
 from xml_extractor.target import ranges
@@ -208,8 +209,8 @@ def test_a_load_repeats_no_more_than_was_in_flight(sqlite_url: str, notes: Notes
     broken_off(notes, sqlite_url, at=300)
     mapped, kept = len(spy.mapped), committed(sqlite_url)
     assert mapped < DOCUMENTS
-    # In the queue, in the hands of the workers in blocks of 16, in the insert thread's batch.
-    assert mapped - kept <= queue + workers * 16 + batch
+    # In the queue, in the hands of the workers in blocks, in the insert thread's batch.
+    assert mapped - kept <= queue + workers * BLOCK_DOCUMENTS + batch
     spy.forget()
     expect_all(notes_load(notes, sqlite_url))
     assert len(spy.mapped) == DOCUMENTS - kept

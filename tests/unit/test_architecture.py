@@ -20,7 +20,8 @@ ALLOWED = {
     "target": {"errors", "contract", "engines", "mapping.layouts", "mapping.records"},
     "profiling": {"errors", "threads", "settings"},
     "processing": {
-        "errors", "threads", "contract", "engines", "mapping", "source", "target", "profiling", "settings",
+        "errors", "threads", "processes", "contract", "engines", "mapping", "source", "target", "profiling",
+        "settings",
     },
 }  # fmt: skip
 ENGINE_NAMES = re.compile(r"sqlite|postgres|psycopg|mssql|sql server|pyodbc", re.I)
