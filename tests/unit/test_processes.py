@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from xml_extractor.processes import ALLOCATOR, KEPT_PIECES, TUNABLES, start
+from xml_extractor.processes import ALLOCATOR, COUNT, TUNABLES, start
 from xml_extractor.processing import worker_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc and signal masks")
@@ -38,15 +38,12 @@ def inherited() -> tuple[str | None, bool]:
     return found
 
 
-OURS = f"{ALLOCATOR}={KEPT_PIECES}"
-
-
 @pytest.mark.parametrize(
     ("before", "expected"),
     [
-        (None, OURS),
-        ("glibc.malloc.arena_max=2", f"glibc.malloc.arena_max=2:{OURS}"),
-        (f"{ALLOCATOR}=7", f"{ALLOCATOR}=7"),
+        (None, ALLOCATOR),
+        ("glibc.malloc.arena_max=2", f"glibc.malloc.arena_max=2:{ALLOCATOR}"),
+        (f"{COUNT}=7", f"{COUNT}=7"),
     ],
 )
 def test_a_process_gets_an_allocator_fit_for_trees_and_no_stop_signals(
@@ -64,7 +61,7 @@ def test_where_no_process_starts_the_environment_is_as_it_was(monkeypatch: pytes
     process = multiprocessing.get_context("spawn").Process(target=tell)
 
     def refuse() -> None:
-        assert os.environ[TUNABLES] == OURS
+        assert os.environ[TUNABLES] == ALLOCATOR
         raise OSError(11, "no more processes")
 
     monkeypatch.setattr(process, "start", refuse)
