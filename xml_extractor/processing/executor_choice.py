@@ -25,13 +25,14 @@ from xml_extractor.threads import Thread
 # taken), and at 200 kB with 4 % of it wanted (benchmark_large_documents.py).
 #
 #   a document           1 kB   4 kB   16 kB  64 kB  200 kB   200 kB, 4 %
-#   native, threads      0.9    0.8    1.2    1.2    1.3      1.6
-#   native, processes    1.7    1.9    2.0    1.3    1.2
-#   Python, threads      1.0    0.9    1.0    1.1    1.0      1.6
-#   Python, processes    1.8    1.8    2.1    1.5    1.7
+#   native, threads      1.0    1.0    1.2    1.2    1.3      1.6
+#   native, processes    1.8    2.1    1.8    1.5    1.1
+#   Python, threads      1.0    1.0    1.1    1.2    1.0      1.5
+#   Python, processes    1.9    1.9    1.6    1.5    1.3
 #
 # Threads never gain anything on small documents, with either interpreter: each needs Python's lock more often
-# than it can be handed over.  On large ones it depends on what the contract takes of them, so that is timed.
+# than it can be handed over; and processes have an allocator fit for trees (processes.py).  On large ones it
+# depends on what the contract takes of them, so that is timed.
 
 SAMPLE_DOCUMENTS = 200
 """The most documents that are timed."""
@@ -39,7 +40,7 @@ SAMPLE_DOCUMENTS = 200
 TRIAL_SECONDS = 0.05
 """How long each of the two timings may take.  Making the workers takes 5 to 15 ms each beside that."""
 
-SMALL_DOCUMENT_BYTES = 8 * 1024
+SMALL_DOCUMENT_BYTES = 96 * 1024
 """Documents below this, on average, are not tried on several threads."""
 
 WORTH_PROCESSES_SECONDS = 2.0
