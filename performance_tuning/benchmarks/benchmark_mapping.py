@@ -9,8 +9,9 @@ interpreters of the plan are measured, side by side, where the native one was bu
 With ``--peers PYTHON`` discogskit's parse + map of the same Discogs releases takes its turn with them, in
 its own Python and process, which keeps its documents and its parser warm as ours does: as one release after
 the other, its values in lists, and as one chunk for the function of its parse workers, Arrow tables included.
-The faster of the two is what the product is held against.  ``pip install discogskit xml2db psycopg2-binary``
-into a virtual environment of its own makes such a Python.
+The faster of the two is what the product is held against: its rows as Python tuples, which are counted, and,
+apart from the bound, its rows as a load into PostgreSQL encodes them, ready to be sent.
+``pip install discogskit xml2db psycopg2-binary`` into a virtual environment of its own makes such a Python.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from peers.peer_python import AskedProgram, PeerPython, add_peer_argument, named
 
 from xml_extractor.contract import read_contract
 from xml_extractor.contract.plan import Plan
+from xml_extractor.engines.encoding import CopyEncoder
 from xml_extractor.mapping.interpreter_choice import VARIABLE as INTERPRETER_VARIABLE
 from xml_extractor.mapping.interpreter_choice import InterpreterChoice, why_not_native
+from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import SourceDocument, State
 from xml_extractor.processing.document_worker import DocumentWorker
 from xml_extractor.resources import shipped_config
@@ -47,6 +50,7 @@ DISCOGS_BOUNDS: Final = {NATIVE: 1.6, PYTHON: 4.0}
 # What conversions and expressions cost is nothing that the Python interpreter is bound to.
 APPLICATION_BOUNDS: Final = {NATIVE: 2.0, PYTHON: None}
 PASSES: Final = 20
+ENCODED: Final = "native, encoded for PostgreSQL"
 PEER_AT_LEAST: Final = 2.0
 """discogskit's parse + map ÷ that of the native interpreter."""
 PEER_SIDES: Final = {"record": "one by one", "chunk": "as a chunk, with Arrow tables"}
@@ -111,7 +115,12 @@ def measure(
     contents = [bytes_of(document) for document in documents]
     choices = [choice for choice in bounds if choice is PYTHON or why_not_native() is None]
     workers = {choice: _worker(plan, choice) for choice in choices}
+    encoding = (
+        _worker(plan, NATIVE, CopyEncoder.of(plan)) if peers is not None and NATIVE in choices else None
+    )
     sides: dict[str, Callable[[], float]] = {"": partial(_timed, partial(_parse_only, contents))}
+    if encoding is not None:
+        sides[ENCODED] = partial(_timed, partial(_parse_and_map, encoding, documents))
     for choice in choices:
         sides[choice] = partial(_timed, partial(_parse_and_map, workers[choice], documents))
     with ExitStack() as stack:
@@ -146,7 +155,8 @@ def measure(
             )
         )
     if peers is not None:
-        figures += _against_peer(times, choices, each, f"discogskit {peers.versions['discogskit']}")
+        mine = [*choices, *([ENCODED] if encoding is not None else [])]
+        figures += _against_peer(times, mine, each, f"discogskit {peers.versions['discogskit']}")
     return figures
 
 
@@ -166,7 +176,7 @@ def _ask(program: AskedProgram, side: str) -> float:
 
 
 def _against_peer(
-    times: Mapping[str, Sequence[float]], choices: Sequence[InterpreterChoice], each: float, name: str
+    times: Mapping[str, Sequence[float]], choices: Sequence[str], each: float, name: str
 ) -> list[support.Figure]:
     """Hold the interpreters against the faster way in which the peer does the same.
 
@@ -205,9 +215,9 @@ def bytes_of(document: SourceDocument) -> bytes:
     return document.content
 
 
-def _worker(plan: Plan, choice: InterpreterChoice) -> DocumentWorker:
+def _worker(plan: Plan, choice: InterpreterChoice, encoder: RowEncoder | None = None) -> DocumentWorker:
     with mock.patch.dict(os.environ, {INTERPRETER_VARIABLE: choice}):
-        return DocumentWorker(plan, datetime.now(UTC), encoder=None, needs_hash=False)
+        return DocumentWorker(plan, datetime.now(UTC), encoder=encoder, needs_hash=False)
 
 
 def _timed(run_pass: Callable[[], None]) -> float:
