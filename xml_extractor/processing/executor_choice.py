@@ -112,7 +112,7 @@ def choose_executor(
         speed_up = 1.0
         measured = (
             f"one thread maps {one:,.0f} documents/s, and over documents of {mean_bytes / 1000:.1f} kB "
-            "threads only take turns"
+            "processes are faster than threads"
         )
     else:
         made += [setup.make_worker() for _ in range(parallel - 1)]
