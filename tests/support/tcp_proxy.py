@@ -216,6 +216,9 @@ class _Line:
                 time.sleep(0.02)
             with contextlib.suppress(OSError):
                 if data and not self.closed:
+                    if trap is not None:
+                        # First: the server's answer may come before this thread goes on after sending.
+                        self.held.set()
                     target.sendall(data)
                     if trap is not None:
                         self._spring(trap)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.tcp_proxy import Moment, TcpProxy
+from tests.support.tcp_proxy import Moment, TcpProxy, Trap, _Line
 
 WAIT = 5.0
 
@@ -151,6 +151,25 @@ def test_a_connection_is_cut_where_a_text_passes(
         # Once is enough.
         assert ask(bystander, b"x\0y\0z\0..") == b"x\0y\0z\0.."
     assert trap.count == 1
+
+
+@pytest.mark.parametrize("stall", [False, True])
+def test_an_answer_that_is_faster_than_the_trap_does_not_slip_through(
+    proxy: TcpProxy, echo: Echo, monkeypatch: pytest.MonkeyPatch, stall: bool
+) -> None:
+    spring = _Line._spring
+
+    def late(line: _Line, trap: Trap) -> None:
+        time.sleep(0.2)
+        spring(line, trap)
+
+    monkeypatch.setattr(_Line, "_spring", late)
+    trap = (proxy.stall_at if stall else proxy.cut_at)(b"commit", Moment.DURING)
+    with client_of(proxy, timeout=0.5) as client:
+        with pytest.raises(TimeoutError) if stall else contextlib.nullcontext():
+            assert ask(client, b"COMMIT 1") == b""
+        assert trap.sprung.is_set()
+        assert echo.got == [b"COMMIT 1"]
 
 
 @pytest.mark.parametrize("moment", list(Moment))
