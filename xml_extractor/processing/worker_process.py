@@ -85,9 +85,9 @@ def run_worker_process(
     and the parent lets the workers finish what is in flight.  A process that can get no more memory, other
     than for a single document, ends: so its memory is free, and what it had in hand is tried again.
     """
-    _step_back()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _step_back()
     if hasattr(faulthandler, "register"):
         # In C: shows where the process is, although Python itself may not get to run.
         faulthandler.register(signal.SIGUSR1, file=stacks.fileno(), all_threads=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.fake_workers import FakeSetup
 from xml_extractor.errors import SourceError
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, State
+from xml_extractor.processes import ALLOCATOR, TUNABLES
 from xml_extractor.processing.channel import Channel
 from xml_extractor.processing.chunks import Chunk
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
@@ -22,6 +25,7 @@ from xml_extractor.processing.pipeline_state import PipelineState
 from xml_extractor.processing.process_workers import ProcessWorkers
 from xml_extractor.processing.thread_workers import ThreadWorkers
 from xml_extractor.processing.watch import Watch
+from xml_extractor.processing.worker_process import NICE
 
 BOUND_SECONDS = 60.0
 POOLS = {"thread": ThreadWorkers, "process": ProcessWorkers}
@@ -76,6 +80,33 @@ PREVIOUS = Previous(State.QUARANTINED, 5, "digest")
 
 def sorted_keys(records: list[DocumentRecord]) -> list[Any]:
     return sorted(record.key for record in records)  # type: ignore[type-var]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_worker_processes_step_back_and_have_an_allocator_fit_for_trees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TUNABLES, raising=False)
+    run = Run("process", FakeSetup(tmp_path, stalling=frozenset({1})), documents=1)
+    assert isinstance(run.pool, ProcessWorkers)
+    # glibc ends each setting with a zero where it stands, so that only the first is there to be seen.
+    expected = f"{TUNABLES}={ALLOCATOR.split(':')[0]}".encode()
+    own = psutil.Process().nice()
+
+    def has_both(process_id: int) -> bool:
+        environment = Path(f"/proc/{process_id}/environ").read_bytes().split(b"\0")
+        is_told = any(entry.startswith(expected) for entry in environment)
+        return is_told and psutil.Process(process_id).nice() == min(own + NICE, 19)
+
+    try:
+        deadline = time.monotonic() + BOUND_SECONDS
+        while not ((ids := run.pool.process_ids()) and all(map(has_both, ids))):
+            assert time.monotonic() < deadline, f"worker processes {ids} do not have both"
+            time.sleep(0.05)
+    finally:
+        run.state.fail(SourceError("enough"))
+        run.join()
+    assert psutil.Process().nice() == own
 
 
 @pytest.mark.parametrize("pool", POOLS)
