@@ -15,7 +15,9 @@ from typing import Final
 
 import psutil
 
+from xml_extractor.mapping.interpreter_choice import InterpreterChoice, serving
 from xml_extractor.processing.executor_choice import available_cores
+from xml_extractor.versions import INTERPRETER
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
@@ -92,8 +94,14 @@ def this_machine() -> Machine:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of the product's libraries and of SQLite; those not installed are left out."""
-    found = {"Python": platform.python_version()}
+    """Return the versions of the product's libraries and of SQLite; those not installed are left out.
+
+    And which interpreter of contracts serves in loads that are measured, which choose it by what there is
+    (:func:`~performance_tuning.measuring.product.product_environment`).
+    """
+    found = {
+        "Python": platform.python_version(), INTERPRETER: serving(InterpreterChoice.AUTO)[0].value,
+    }  # fmt: skip
     for name in _LIBRARIES:
         try:
             found[name] = version(name)

@@ -100,16 +100,36 @@ def announce() -> None:
     _chosen(_wanted())
 
 
+def serving(wanted: InterpreterChoice | None = None) -> tuple[InterpreterChoice, str]:
+    """Return which interpreter runs plans in this process, and why it is not the native one, where it is not.
+
+    Processes that this one starts choose for themselves: by the same setting, from the same files.
+
+    Args:
+        wanted: which one is asked for; as the environment says unless stated.
+
+    Raises:
+        UsageError: as :func:`interpreter_for`.
+    """
+    native, why_not = _settled(_wanted() if wanted is None else wanted)
+    return (InterpreterChoice.PYTHON if native is None else InterpreterChoice.NATIVE), why_not
+
+
 def _chosen(wanted: InterpreterChoice) -> type[NativeInterpreter] | None:
-    if wanted is InterpreterChoice.PYTHON:
-        return None
-    native, why_not = _native()
-    if native is None:
-        if wanted is InterpreterChoice.NATIVE:
-            raise UsageError(f"the native interpreter is asked for and cannot be used: {why_not}")
-        if multiprocessing.parent_process() is None:  # workers need not say it again
-            _say(why_not)
+    native, why_not = _settled(wanted)
+    missed = native is None and wanted is not InterpreterChoice.PYTHON
+    if missed and multiprocessing.parent_process() is None:  # workers need not say it again
+        _say(why_not)
     return native
+
+
+def _settled(wanted: InterpreterChoice) -> tuple[type[NativeInterpreter] | None, str]:
+    if wanted is InterpreterChoice.PYTHON:
+        return None, f"{VARIABLE} says so"
+    native, why_not = _native()
+    if native is None and wanted is InterpreterChoice.NATIVE:
+        raise UsageError(f"the native interpreter is asked for and cannot be used: {why_not}")
+    return native, why_not
 
 
 def _wanted() -> InterpreterChoice:

@@ -50,9 +50,14 @@ def test_it_is_taken_unless_python_is_asked_for(monkeypatch: pytest.MonkeyPatch)
         else:
             monkeypatch.setenv(VARIABLE, word)
         assert interpreter_of(DataMapper(plan, STARTED_AT)) == name
+        assert interpreter_choice.serving() == (
+            (InterpreterChoice.NATIVE, "") if name == "NativeInterpreter"
+            else (InterpreterChoice.PYTHON, f"{VARIABLE} says so")
+        )  # fmt: skip
     monkeypatch.setenv(VARIABLE, "fast")
-    with pytest.raises(UsageError, match="'fast'; it can be one of auto, native, python"):
-        DataMapper(plan, STARTED_AT)
+    for refuse in (lambda: DataMapper(plan, STARTED_AT), interpreter_choice.serving):
+        with pytest.raises(UsageError, match="'fast'; it can be one of auto, native, python"):
+            refuse()
 
 
 def test_without_it_python_serves_and_one_line_says_why(
@@ -69,6 +74,9 @@ def test_without_it_python_serves_and_one_line_says_why(
         (line,) = [record.getMessage() for record in caplog.records]
         assert "Python interpreter" in line
         assert "pip install -e ." in line
+        choice, why_not = interpreter_choice.serving()
+        assert choice is InterpreterChoice.PYTHON
+        assert "it was not built" in why_not
         with pytest.raises(UsageError, match="native interpreter is asked for"):
             DataMapper(plan_of(ID_ONLY), STARTED_AT, InterpreterChoice.NATIVE)
     finally:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 
 from tests.support.fake_engine import FakeEngine, Injected
+from tests.support.interpreters import needs_native
 from xml_extractor.contract import Contract
 from xml_extractor.contract.plan import Plan, SourcePlan
 from xml_extractor.engines import open_engine
@@ -23,6 +24,7 @@ from xml_extractor.engines.base import (
     TableSpec,
 )
 from xml_extractor.errors import ExitCode, UsageError
+from xml_extractor.mapping.interpreter_choice import VARIABLE
 from xml_extractor.operations import opening
 from xml_extractor.operations.doctor import Examination, Side, examine
 from xml_extractor.operations.load import load
@@ -241,6 +243,26 @@ def test_a_target_without_a_database_has_nothing_to_look_at(url: str, target: st
     examination = examine(url, target, CONTRACT, OPTIONS)
     assert examination.exit_code == ExitCode.OK
     assert [len(side.findings) for side in examination.sides][1] == 1
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+@pytest.mark.parametrize(
+    ("word", "health", "said"),
+    [
+        pytest.param("native", Health.GOOD, "native: ", marks=needs_native),
+        ("python", Health.NOTE, "Python, at a third of the native one's speed: XML_EXTRACTOR_"),
+        ("quick", Health.PROBLEM, "XML_EXTRACTOR_INTERPRETER is 'quick'; it can be one of auto, native"),
+    ],
+)  # fmt: skip
+def test_the_interpreter_that_serves_is_told(
+    url: str, word: str, health: Health, said: str, reachable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, word)
+    source = url if reachable else url.replace("notes.db", "nowhere.db")
+    examination = examine(source, url, CONTRACT, OPTIONS)
+    (found,) = [it for it in examination.sides[0].findings if it.subject == "interpreter"]
+    assert found.health is health
+    assert found.text.startswith(said)
 
 
 def test_a_url_that_is_none_is_the_users_mistake(url: str) -> None:

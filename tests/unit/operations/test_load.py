@@ -10,9 +10,14 @@ from time import monotonic
 
 import pytest
 
+from tests.support.interpreters import needs_native
 from xml_extractor import Contract, LoadOptions, load
-from xml_extractor.errors import ExitCode, SourceError, StoppedError
+from xml_extractor.errors import ExitCode, SourceError, StoppedError, UsageError
+from xml_extractor.mapping.interpreter_choice import VARIABLE
 from xml_extractor.operations.signals import StopOnSignals
+from xml_extractor.profiling.observer import LoadObserver
+from xml_extractor.profiling.report.blocks import Panels, Table
+from xml_extractor.profiling.report.load_page import load_page
 from xml_extractor.profiling.summary import LoadSummary
 from xml_extractor.source.reader import SourceReader
 
@@ -79,3 +84,38 @@ def test_the_source_is_checked_once(source: str, monkeypatch: pytest.MonkeyPatch
     options = LoadOptions(create_tables=True, app_id_start="1")
     load(source, None, Contract.from_text(CONTRACT), options)
     assert len(checks) == 1
+
+
+@pytest.mark.parametrize("word", [pytest.param("native", marks=needs_native), "python"])
+def test_the_summary_and_its_page_say_which_interpreter_served(
+    source: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, word)
+    summary = load(source, "null:", Contract.from_text(CONTRACT))
+    assert summary.to_json()["versions"]["interpreter of contracts"] == word
+    (versions,) = [
+        panel
+        for section in load_page(summary).sections
+        for block in section.blocks
+        if isinstance(block, Panels)
+        for panel in block.panels
+        if isinstance(panel, Table) and panel.caption == "Versions"
+    ]
+    assert ("interpreter of contracts", word) in versions.rows
+
+
+def test_a_load_whose_interpreter_cannot_be_had_has_a_summary_too(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watching(LoadObserver):
+        def end(self, summary: LoadSummary) -> None:
+            ended.append(summary)
+
+    ended: list[LoadSummary] = []
+    monkeypatch.setenv(VARIABLE, "quick")
+    with pytest.raises(UsageError, match="is 'quick'"):
+        load(source, "null:", Contract.from_text(CONTRACT), observers=[Watching()])
+    (summary,) = ended
+    assert summary.exit_code is ExitCode.USAGE
+    assert "Python" in summary.versions
+    assert "interpreter of contracts" not in summary.versions

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from performance_tuning.measuring.machine import GitState, Machine, git_state, this_machine, versions
+from performance_tuning.measuring.product import product_environment
+from xml_extractor.mapping.interpreter_choice import VARIABLE, why_not_native
 
 ONE = Machine(4, "A processor", 16 * 2**30, "Linux x86_64", "6.1", "CPython 3.12.1")
 
@@ -42,6 +44,13 @@ def test_the_fingerprint_tells_classes_of_machines_apart(change: dict[str, objec
 
 def test_the_libraries_of_a_load_have_versions() -> None:
     assert {"Python", "lxml", "SQLite", "psycopg"} <= versions().keys()
+
+
+def test_the_interpreter_is_the_one_that_serves_in_measured_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "python")  # which they are not told
+    assert VARIABLE not in product_environment()
+    versions.cache_clear()
+    assert versions()["interpreter of contracts"] == ("native" if why_not_native() is None else "python")
 
 
 def git(folder: Path, *words: str) -> None:
