@@ -33,6 +33,7 @@ def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
             "target_schema",
             "contract",
             "batch_size",
+            "avoid_lock_escalation",
             "retry_seconds",
             *TIME_LIMITS,
             "progress",

@@ -82,7 +82,8 @@ class EngineOptions:
     batch_documents: int = 1000
     """Writing: documents in a batch, by which ``auto`` weighs round trips against throughput."""
     avoid_lock_escalation: bool = False
-    """Writing: keep each statement below the number of rows at which the server locks whole tables."""
+    """Writing: keep each statement that inserts or deletes documents' rows below the number of rows at which
+    the server locks whole tables."""
 
 
 class Health(Enum):

@@ -91,3 +91,10 @@ def test_a_url_that_names_no_database(capsys: pytest.CaptureFixture[str]) -> Non
     assert "--source: the SQL Server URL names no database" in told(
         capsys, "load", "--source", "mssql://u:hunter2@h"
     )
+
+
+@pytest.mark.parametrize("command", [("load",), ("quarantine", "replay"), ("rollback", "3")], ids=" ".join)
+def test_every_command_that_writes_or_deletes_many_rows_can_leave_others_the_table(
+    command: tuple[str, ...],
+) -> None:
+    assert make_parser().parse_args([*command, "--avoid-lock-escalation"]).avoid_lock_escalation is True

@@ -25,6 +25,7 @@ from xml_extractor.engines.mssql.given import (
     key_lists,
     value_type,
 )
+from xml_extractor.engines.mssql.insert_paths import LOCK_ESCALATION_ROWS
 from xml_extractor.engines.mssql.names import quote_identifier
 from xml_extractor.engines.mssql.openjson import ESCAPES, LONG_TEXTS, openjson_gaps
 from xml_extractor.engines.mssql.path_choice import openjson_problem
@@ -67,13 +68,23 @@ class Claims:
     Args:
         table: quoted.
         existing: what the catalogue says of it.
+        avoid_lock_escalation: delete so many rows at once that no statement takes the locks of a whole table.
     """
 
-    def __init__(self, query: Query, json: Json, table: str, existing: ExistingTable) -> None:
+    def __init__(
+        self,
+        query: Query,
+        json: Json,
+        table: str,
+        existing: ExistingTable,
+        *,
+        avoid_lock_escalation: bool = False,
+    ) -> None:
         self._query = query
         self._json = json
         self._table = table
         self._existing = existing
+        self._most_deleted = LOCK_ESCALATION_ROWS if avoid_lock_escalation else None
 
     def insert_new(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> set[Any]:
         """Insert rows whose first column's value is not there yet; return the values that are.
@@ -122,22 +133,39 @@ class Claims:
 
     def delete(self, key_column: str, keys: Sequence[Any]) -> int:
         """Delete the rows with these keys; return how many they were."""
+        most = self._most_deleted
+        deleted = 0
+        for sql, parameters in self._deletions(key_column, keys):
+            number = int(self._query(sql, parameters)[0][0])
+            deleted += number
+            if number != most:
+                continue
+            # As many more statements as the rows that are left take, and not until none is: under a trigger
+            # INSTEAD OF DELETE they may stay for ever.
+            left = sum(self.counts(key_column, keys).values())
+            for _ in range(left // most + 1):
+                number = int(self._query(sql, parameters)[0][0])
+                deleted += number
+                if number < most:
+                    break
+        return deleted
+
+    def _deletions(self, key_column: str, keys: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Requests that delete rows with these keys and say how many, each with its parameters."""
         column = column_of(self._existing, key_column)
         key, kind = KeyColumn.of(column), value_type(column)
-        delete = f"DELETE FROM {self._table} WHERE"
+        top = "" if self._most_deleted is None else f" TOP ({self._most_deleted})"
+        delete = f"DELETE{top} FROM {self._table} WHERE"
         # Not by OUTPUT, which a table with triggers does not allow.
         count = ";\nSELECT ROWCOUNT_BIG()"
-        deleted = 0
         if self._json.is_there:
             for given in self._given_keys(kind, keys):
                 wanted = f"SELECT {comparable(key, 'given.c0')} FROM {given.sql}"
-                sql = f"{given.before}{delete} {quote_identifier(key.name)} IN ({wanted}){count}"
-                deleted += int(self._query(sql, given.parameters)[0][0])
-            return deleted
+                condition = f"{quote_identifier(key.name)} IN ({wanted})"
+                yield f"{given.before}{delete} {condition}{count}", given.parameters
+            return
         for chunk in key_lists(keys):
-            sql = f"{delete} {key_list_condition(key, len(chunk))}{count}"
-            deleted += int(self._query(sql, chunk)[0][0])
-        return deleted
+            yield f"{delete} {key_list_condition(key, len(chunk))}{count}", chunk
 
     def _quoted(self, column: str) -> str:
         return quote_identifier(column_of(self._existing, column).name)

@@ -268,8 +268,13 @@ class MssqlSession(Session):
     def _claims_on(self, table: str) -> Claims:
         found = self._claims.get(table)
         if found is None:
-            existing = self._existing(table)
-            found = self._claims[table] = Claims(self.query, self._learn_json(), self.table(table), existing)
+            found = self._claims[table] = Claims(
+                self.query,
+                self._learn_json(),
+                self.table(table),
+                self._existing(table),
+                avoid_lock_escalation=self._options.avoid_lock_escalation,
+            )
         return found
 
     def _learn_json(self) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -570,6 +571,65 @@ def test_parameters_stay_within_the_servers_limits(
     before = len(wire.log)
     session.existing("t", ("id",), "id", list(range(4500)))
     assert [len(parameters) for _, parameters in wire.log[before:]] == [2000, 2000, 500]
+
+
+def rows_of(wire: ScriptedWire, key: int, number: int, *, stay: bool = False) -> list[int]:
+    """Have a table hold so many rows of a key, of which a DELETE TOP takes some at a time; return what each
+    statement said that it deleted.
+
+    Args:
+        stay: whether a trigger runs INSTEAD OF the DELETE, and deletes nothing.
+    """
+    left = number
+    said: list[int] = []
+
+    def delete(_: tuple[Any, ...]) -> Answer:
+        nonlocal left
+        top = re.search(r"DELETE TOP \((\d+)\)", wire.statements[-1])
+        said.append(min(left, int(top[1])) if top else left)
+        left -= 0 if stay else said[-1]
+        return [(said[-1],)]
+
+    with_table(wire, column("id", "int"), column("owner", "int"))
+    wire.on("DELETE", delete)
+    wire.on("GROUP BY", lambda _: [(key, left)] if left else [])
+    return said
+
+
+@pytest.mark.parametrize(
+    ("rows", "statements"),
+    [
+        (0, [0]),
+        (3_999, [3_999]),
+        (4_000, [4_000, 0]),
+        (8_000, [4_000, 4_000, 0]),
+        (9_500, [4_000, 4_000, 1_500]),
+    ],
+)
+def test_deletions_stay_below_lock_escalation_too(
+    connect: Callable[..., MssqlSession], wire: ScriptedWire, rows: int, statements: list[int]
+) -> None:
+    session = connect(avoid_lock_escalation=True)
+    said = rows_of(wire, 7, rows)
+    assert session.delete_rows("t", "owner", [7]) == rows
+    assert said == statements
+
+
+def test_deletions_go_in_one_statement_where_nobody_is_in_the_way(
+    session: MssqlSession, wire: ScriptedWire
+) -> None:
+    said = rows_of(wire, 7, 9_500)
+    assert session.delete_rows("t", "owner", [7]) == 9_500
+    assert said == [9_500]
+
+
+def test_rows_that_a_trigger_keeps_are_not_deleted_for_ever(
+    connect: Callable[..., MssqlSession], wire: ScriptedWire
+) -> None:
+    session = connect(avoid_lock_escalation=True)
+    said = rows_of(wire, 7, 9_500, stay=True)
+    assert session.delete_rows("t", "owner", [7]) > 9_500, "which the caller takes for what it is"
+    assert len(said) == 4
 
 
 def test_keys_of_text_are_claimed_and_found_by_the_columns_rules(
