@@ -198,6 +198,15 @@ class _Columns:
             self._add_parent_key()
         if not table.columns and not table.is_damaged:
             self._report.mistake(table.location, f"table {table.name!r} has no columns", at_key=True)
+        elif not table.is_damaged and all(column.origin is Origin.SERVER for column in table.columns):
+            # Its rows would hold nothing by which anybody could tell whose they are, and no engine's bulk
+            # insert takes rows without columns.
+            self._report.mistake(
+                table.location,
+                f"every column of table {table.name!r} is numbered by the server, so its rows would hold "
+                "nothing of the document; add a column, such as one `from: $key`",
+                at_key=True,
+            )
         self._settle_primary_key()
 
     def _note_damage(self) -> None:

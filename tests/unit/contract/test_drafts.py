@@ -153,6 +153,20 @@ def test_a_table_without_columns() -> None:
     assert only_mistake(HEAD + "tables:\n  t: {}\n") == "6:3: table 't' has no columns"
 
 
+def test_a_table_that_the_server_fills_alone() -> None:
+    numbered = "columns: {n: {server_generated: true, type: int}}"
+    told = only_mistake(HEAD + f"tables:\n  t: {{primary_key: [n], {numbered}}}\n")
+    assert told.startswith("6:3: every column of table 't' is numbered by the server")
+    # A parent's key that is carried down is written.
+    assert [c.name for c in table_of(child("n: {server_generated: true, type: int}"), "u").columns] == [
+        "id",
+        "n",
+    ]
+    # A column whose mistake is told already may have been the one that is written.
+    columns = "columns: {n: {server_generated: true, type: int}, m: {type: int}}"
+    assert "has no origin" in only_mistake(HEAD + f"tables:\n  t: {{primary_key: [n], {columns}}}\n")
+
+
 def test_suggestions() -> None:
     assert suggest("nmae", ["name", "date"]) == "; did you mean 'name'?"
     assert suggest("zzz", ["name", "date"]) == "; there are name, date"
