@@ -56,7 +56,7 @@ from xml_extractor.mapping.captures import by_attribute, serialised
 from xml_extractor.mapping.columns import DocumentContext, expression_captures, expression_columns
 from xml_extractor.mapping.conversion import strict_converter
 from xml_extractor.mapping.conversion_error import ConversionError
-from xml_extractor.mapping.encoded import encoded
+from xml_extractor.mapping.encoded import EncoderFailed
 from xml_extractor.mapping.evaluation_error import EvaluationError
 from xml_extractor.mapping.expression_runtime import Frame as ExpressionFrame
 from xml_extractor.mapping.expression_runtime import compile_expression

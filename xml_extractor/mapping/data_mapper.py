@@ -11,7 +11,7 @@ from typing import NoReturn
 from lxml import etree
 
 from xml_extractor.contract.plan import Plan
-from xml_extractor.mapping.encoded import encoded
+from xml_extractor.mapping.encoded import EncoderFailed, encoded
 from xml_extractor.mapping.interpreter_choice import InterpreterChoice, encoder_of, interpreter_for
 from xml_extractor.mapping.layouts import RowEncoder
 from xml_extractor.mapping.records import EncodedDocument, MappedDocument, Rejection, SourceDocument, Stage
@@ -47,7 +47,7 @@ class DataMapper:
         self._parser = DocumentParser()
         self._encoder = encoder
         self._interpreter = interpreter_for(plan, load_started_at, interpreter, encoder)
-        self._encode = encoder_of(self._interpreter)
+        self._encode = encoder_of(self._interpreter) or self._interpreter.run
         self._logged: set[str] = set()
 
     def parse(self, document: SourceDocument) -> etree._Element:
@@ -86,24 +86,33 @@ class DataMapper:
             DocumentRejected, DocumentSkipped, MemoryError: as for :meth:`map`.
             Exception: the encoder's own, which are defects that no document is to blame for.
         """
-        if self._encode is not None:
-            try:
-                return self._encode(tree, document)
-            except (DocumentRejected, DocumentSkipped, MemoryError):
-                raise
-            except Exception as error:  # noqa: BLE001  # one document must never stop a load
-                self._refuse_for(error, Stage.MAP)
-        return encoded(self.map(tree, document), self._encoder)
+        try:
+            made = self._encode(tree, document)
+            return encoded(made, self._encoder) if isinstance(made, MappedDocument) else made
+        except (DocumentRejected, DocumentSkipped, MemoryError):
+            raise
+        except EncoderFailed as failed:
+            error = failed.__cause__
+            assert error is not None
+            _LOG.error(
+                "defect of the program while the rows of document %r were encoded: %s",
+                document.key, _type_and_place(error),
+            )  # fmt: skip
+            raise error from None
+        except Exception as error:  # noqa: BLE001  # one document must never stop a load
+            self._refuse_for(error, Stage.MAP)
 
     def _refuse_for(self, error: Exception, stage: Stage) -> NoReturn:
         """Quarantine a document over a defect of the program: type and place, never the message."""
-        place = "an unknown place"
-        frames = traceback.extract_tb(error.__traceback__)
-        if frames:
-            place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-        what = f"{type(error).__name__} at {place}"
+        what = _type_and_place(error)
         if what not in self._logged:
             self._logged.add(what)
             _LOG.error("defect of the program while a document was handled (%s): %s", stage.value, what)
         rejection = Rejection(stage, "internal_error", f"a defect of the program, please report it: {what}")
         raise DocumentRejected(rejection) from None
+
+
+def _type_and_place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    return f"{type(error).__name__} at {place}"

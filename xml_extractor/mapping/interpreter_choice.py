@@ -83,10 +83,11 @@ def interpreter_for(
 
 def encoder_of(
     interpreter: PlanInterpreter,
-) -> Callable[[etree._Element, SourceDocument], EncodedDocument] | None:
+) -> Callable[[etree._Element, SourceDocument], EncodedDocument | MappedDocument] | None:
     """Return the interpreter's own way from a parsed document to encoded rows; None where it has none.
 
-    The native one has it where its encoder says how rows are laid out.
+    The native one has it where its encoder says how rows are laid out; what Python has to map is still to be
+    encoded then.  It raises :class:`~xml_extractor.mapping.encoded.EncoderFailed` where the encoder fails.
     """
     return getattr(interpreter, "encode", None) if getattr(interpreter, "encodes", False) else None
 

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
+from tests.support.interpreters import needs_native
 from tests.unit.mapping.mapping_support import STARTED_AT, map_document, plan_of
 from xml_extractor.mapping.data_mapper import DataMapper, DocumentRejected
-from xml_extractor.mapping.records import SourceDocument, Stage
+from xml_extractor.mapping.interpreter_choice import InterpreterChoice
+from xml_extractor.mapping.layouts import Layout, LayoutEncoder, RowEncoder, TableLayout
+from xml_extractor.mapping.records import Row, SourceDocument, Stage
 from xml_extractor.mapping.xml_parser import DocumentParser
 
 TABLES = """
@@ -72,3 +78,51 @@ def test_a_defect_of_ours_costs_one_document(
 def test_plans_travel_to_workers() -> None:
     plan = pickle.loads(pickle.dumps(plan_of(TABLES)))
     assert map_document(plan, "<r><x>1</x></r>")["t"] == [(1, 1)]
+
+
+def broken(*_: object) -> NoReturn:
+    raise TypeError("SECRET")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenTable(LayoutEncoder):
+    """Knows no layout for its rows, and fails over them."""
+
+    @property
+    def layouts(self) -> tuple[TableLayout | None, ...]:
+        return (None,)
+
+    def encode_table(self, index: int, rows: Sequence[Row]) -> tuple[Any, int]:
+        broken(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenValue(BrokenTable):
+    """Fails over a single value of rows that are laid out natively."""
+
+    @property
+    def layouts(self) -> tuple[TableLayout | None, ...]:
+        return (TableLayout(Layout.JSON_ARRAYS, (0, 1), broken, checks_text=True),)
+
+
+@pytest.mark.parametrize("encoder", [BrokenTable(), BrokenValue(), broken])
+@pytest.mark.parametrize(
+    "interpreter", [InterpreterChoice.PYTHON, pytest.param(InterpreterChoice.NATIVE, marks=needs_native)]
+)
+@pytest.mark.parametrize("key", ["k", "k\0"], ids=["plain", "left to Python by the native interpreter"])
+def test_a_defect_of_an_encoder_ends_the_load_and_blames_no_document(
+    key: str, encoder: RowEncoder, interpreter: InterpreterChoice, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = "{id: {from: $key, type: nvarchar(9)}, raw: {from: b, type: varbinary(9)}}"
+    mapper = DataMapper(
+        plan_of(f"t: {{primary_key: [id], columns: {columns}}}"), STARTED_AT, interpreter, encoder
+    )
+    document = SourceDocument(key, "<r><b>AAEC</b></r>")
+    tree = mapper.parse(document)
+    with caplog.at_level(logging.ERROR), pytest.raises(TypeError, match="SECRET"):
+        mapper.encode(tree, document)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        f"defect of the program while the rows of document {key!r} were encoded: TypeError at test_data_"
+    )
+    assert "SECRET" not in caplog.text

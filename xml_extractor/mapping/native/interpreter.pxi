@@ -88,21 +88,33 @@ cdef class NativeInterpreter:
             self.let_go()
 
     def encode(self, _Element root not None, document):
-        """Map one parsed document straight to what the target takes."""
+        """Map one parsed document straight to what the target takes; to its rows where Python has to map it."""
         cdef Table table
-        cdef Sink sink
-        cdef int i
-        cdef Py_ssize_t size = 0
         for table in self.tables:
             table.sink = table.encoded_sink
         try:
             if not self.make_all(root, document):
-                return encoded(self.python.run(root, document), self.encoder)
-            pieces = []
-            counts = []
+                return self.python.run(root, document)
+            pieces, counts, size = self.laid_out()
+            return EncodedDocument(
+                pieces, counts, size,
+                self.truncated(), () if self.unknown is None else self.unknown.find(root, self.is_large),
+            )
+        except _ForPython:
+            return self.python.run(root, document)
+        finally:
+            self.let_go()
+
+    cdef tuple laid_out(self):
+        """What the sinks hold, as the target takes it: the pieces, how many rows each has, and their size."""
+        cdef Sink sink
+        cdef int i
+        cdef Py_ssize_t size = 0
+        pieces = []
+        counts = []
+        try:
             for i in range(self.run_.table_count):
-                table = self.tables[i]
-                sink = table.encoded_sink
+                sink = (<Table>self.tables[i]).encoded_sink
                 if sink.layout == ALL_VALUES:
                     piece, piece_bytes = self.encoder.encode_table(i, sink.take_rows())
                     size += piece_bytes
@@ -111,14 +123,11 @@ cdef class NativeInterpreter:
                     size += sink.piece_bytes(piece)
                 pieces.append(piece)
                 counts.append(sink.count)
-            return EncodedDocument(
-                tuple(pieces), tuple(counts), size,
-                self.truncated(), () if self.unknown is None else self.unknown.find(root, self.is_large),
-            )
-        except _ForPython:
-            return encoded(self.python.run(root, document), self.encoder)
-        finally:
-            self.let_go()
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise EncoderFailed from error
+        return tuple(pieces), tuple(counts), size
 
     cdef int let_go(self) except -1:
         """Keep nothing of a document, whatever came of it: it may be large, and the next one far off."""

@@ -368,8 +368,14 @@ cdef class Sink:
         return self.put_plain(&digits[place], LONGEST_DECIMAL - place)
 
     cdef int put_other(self, value) except -1:
-        text = self.other(value)
-        cdef bytes data = text if type(text) is bytes else text.encode()
+        cdef bytes data
+        try:
+            text = self.other(value)
+            data = text if type(text) is bytes else text.encode()
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise EncoderFailed from error
         return self.put_plain(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     # ---- what came of them
