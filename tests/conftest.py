@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import pytest
 from tests.support.mssql_run import NAME, SqlServerRun, run_of
 from tests.support.mssql_servers import MssqlServer
 from tests.support.servers import NotToBeHad, PostgresqlServer, postgresql_server
+from xml_extractor.mapping.interpreter_choice import why_not_native
+
+REQUIRE_NATIVE = "XML_EXTRACTOR_REQUIRE_NATIVE"
+"""Set where the native interpreter must be there: without it no test is run."""
 
 # A shell that runs the tests in the background has them ignore Ctrl-C, and all that they start; some send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -72,6 +77,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    why_not = why_not_native()
+    if why_not is not None and os.environ.get(REQUIRE_NATIVE):
+        raise pytest.UsageError(
+            f"{REQUIRE_NATIVE} is set, and the native interpreter of contracts cannot be used: {why_not}. "
+            "Install a C compiler and build it (`"
+            f"{sys.executable} -m pip install -e .`), or set {REQUIRE_NATIVE}= (empty) to do without"
+        )
     config.pluginmanager.register(SqlServerRun(config), NAME)
 
 

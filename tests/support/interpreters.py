@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from typing import Any
 
@@ -19,12 +18,9 @@ from xml_extractor.mapping.interpreter_choice import InterpreterChoice, encoder_
 from xml_extractor.mapping.layouts import LayoutEncoder
 from xml_extractor.mapping.records import EncodedDocument, MappedDocument, Rejection, SourceDocument
 
-REQUIRE_VARIABLE = "XML_EXTRACTOR_REQUIRE_NATIVE"
-"""Set where the native interpreter must be there: its tests fail then, instead of being skipped."""
-
+# Where it has to be there, tests/conftest.py sees to that.
 needs_native = pytest.mark.skipif(
-    why_not_native() is not None and not os.environ.get(REQUIRE_VARIABLE),
-    reason=f"the native interpreter is not there: {why_not_native()}",
+    why_not_native() is not None, reason=f"the native interpreter is not there: {why_not_native()}"
 )
 
 Outcome = MappedDocument | DocumentRejected | DocumentSkipped
@@ -42,7 +38,7 @@ class BothMappers:
         self.python = DataMapper(plan, load_started_at, InterpreterChoice.PYTHON)
         self.native: DataMapper | None = None
         self.encoding: list[tuple[LayoutEncoder, DataMapper]] = []
-        if why_not_native() is None or os.environ.get(REQUIRE_VARIABLE):
+        if why_not_native() is None:
             self.native = DataMapper(plan, load_started_at, InterpreterChoice.NATIVE)
             for encoder in _encoders(plan):
                 mapper = DataMapper(plan, load_started_at, InterpreterChoice.NATIVE, encoder)
