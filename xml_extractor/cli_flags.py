@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from xml_extractor.settings import (
+    FIELDS,
     SECRETS,
     LoadOptions,
-    Settings,
     allowed,
     choices,
     default_text,
@@ -19,7 +19,7 @@ from xml_extractor.settings import (
     variable,
 )
 
-LOAD: Final = tuple(LoadOptions.model_fields)
+LOAD: Final = tuple(field.alias or name for name, field in LoadOptions.model_fields.items())
 SERVER: Final = (
     "server", "database", "username", "trusted", "password_file", "encrypt", "trust_server_certificate",
 )  # fmt: skip
@@ -49,7 +49,7 @@ def add_setting_flags(parser: argparse._ActionsContainer, names: Iterable[str]) 
     for name in names:
         if name in SECRETS:
             continue
-        field = Settings.model_fields[name]
+        field = FIELDS[name]
         default = default_text(name)
         about = f"{variable(name)}" + (f"; default {default}" if default and not is_switch(name) else "")
         text = f"{field.description} [{about}]".replace("%", "%%")
@@ -77,7 +77,7 @@ def add_json_flag(parser: argparse.ArgumentParser) -> None:
 def setting_flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what the command line says of settings, by setting's name; ``None`` = nothing."""
     given = vars(arguments)
-    return {name: given[name] for name in Settings.model_fields if name in given}
+    return {name: given[name] for name in FIELDS if name in given}
 
 
 def _metavar(name: str) -> str:
@@ -104,7 +104,7 @@ def settings_markdown() -> str:
         "| flag | environment variable | config key | takes | default | what it is |",
         "|---|---|---|---|---|---|",
     ]
-    for name, field in Settings.model_fields.items():
+    for name, field in FIELDS.items():
         shown_flag = "none, on purpose" if name in SECRETS else f"`{flag(name)}`"
         if is_switch(name):
             shown_flag += f", `--no-{flag(name)[2:]}`"

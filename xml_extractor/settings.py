@@ -2,13 +2,15 @@
 
 Each field of :class:`Settings` is a flag (``--batch-size``), an environment variable
 (``XML_EXTRACTOR_BATCH_SIZE``) and a key of the config file (``batch_size``) at once; what it allows and
-what it means is written here and nowhere else.
+what it means is written here and nowhere else.  Everywhere but in Python's own attributes a field goes by its
+setting's name, which is its alias, where it has one (:data:`FIELDS`).
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -102,7 +104,9 @@ class LoadOptions(BaseModel):
     Immutable.  A value that is not allowed raises pydantic's ``ValidationError`` (a ``ValueError``).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, populate_by_name=True, serialize_by_alias=True
+    )
 
     workers: int = Field(default=4, ge=1, le=256, description="workers that parse and map")
     batch_size: int = Field(default=1000, ge=1, le=1_000_000, description="documents per transaction")
@@ -214,8 +218,10 @@ class LoadOptions(BaseModel):
         default=None,
         description="create the contract's tables where absent (default: for the embedded database only)",
     )
-    keys: KeysWhen = Field(
+    # Not `keys`: whatever has an attribute of that name is taken for a mapping by dict() and `**`.
+    keys_when: KeysWhen = Field(
         default=KeysWhen.DURING,
+        alias="keys",
         description="when tables that this load creates get their primary and foreign keys: during the load, "
         "or after it, which is faster for a large first load (not SQLite)",
     )
@@ -341,6 +347,12 @@ class Settings(LoadOptions):
         return shown
 
 
+FIELDS: Final[Mapping[str, FieldInfo]] = {
+    field.alias or name: field for name, field in Settings.model_fields.items()
+}
+"""All settings, by the name that flags, variables and config files have for them."""
+
+
 def flag(name: str) -> str:
     """Return the command line flag of a setting."""
     return "--" + name.replace("_", "-")
@@ -356,7 +368,7 @@ def variable(name: str) -> str:
 
 def choices(name: str) -> tuple[str, ...] | None:
     """Return the words that a setting takes, or ``None`` where it is not a choice."""
-    annotation = Settings.model_fields[name].annotation
+    annotation = FIELDS[name].annotation
     for kind in (annotation, *get_args(annotation)):  # the words, or the words or None
         if isinstance(kind, type) and issubclass(kind, StrEnum):
             return tuple(str(member.value) for member in kind)
@@ -365,12 +377,12 @@ def choices(name: str) -> tuple[str, ...] | None:
 
 def is_switch(name: str) -> bool:
     """Whether a setting is yes or no."""
-    return Settings.model_fields[name].annotation in (bool, bool | None)
+    return FIELDS[name].annotation in (bool, bool | None)
 
 
 def allowed(name: str) -> str:
     """Say what a setting takes: ``a whole number from 1 to 256``."""
-    field = Settings.model_fields[name]
+    field = FIELDS[name]
     words = choices(name)
     if words is not None:
         return "one of " + ", ".join(words)
@@ -404,7 +416,7 @@ def allowed(name: str) -> str:
 
 def default_text(name: str) -> str:
     """Return a setting's default as the documentation shows it; empty where there is none."""
-    default = Settings.model_fields[name].default
+    default = FIELDS[name].default
     if default is None:
         return ""
     if isinstance(default, StrEnum):

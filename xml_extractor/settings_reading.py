@@ -19,6 +19,7 @@ from xml_extractor.errors import UsageError
 from xml_extractor.settings import (
     CONFIG_FILE,
     ENVIRONMENT_PREFIX,
+    FIELDS,
     SECRETS,
     Settings,
     allowed,
@@ -64,13 +65,11 @@ def read_settings(
     path = _config_path(config, environment, folder)
     if path is not None:
         for name, value in _read_config(path).items():
-            if name in Settings.model_fields:
+            if name in FIELDS:
                 given[name] = _Given(value, f"{path}: {name}", 0)
             else:
-                mistakes.append(
-                    f"{path}: unknown key {name!r}{_did_you_mean(name, list(Settings.model_fields))}"
-                )
-    variables = {variable(name): name for name in Settings.model_fields}
+                mistakes.append(f"{path}: unknown key {name!r}{_did_you_mean(name, list(FIELDS))}")
+    variables = {variable(name): name for name in FIELDS}
     for key, text in environment.items():
         if key in variables:
             given[variables[key]] = _Given(text, key, 1)

@@ -27,11 +27,11 @@ _LEFT_OUT: Final = "insert-path left out"
 
 def other_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings of a load, by name, that no sweep changes and that are not as by default."""
-    default, given = LoadOptions(), settings.options()
+    default = LoadOptions().model_dump()
     return {
-        name: getattr(given, name)
-        for name in LoadOptions.model_fields
-        if name not in _NOT_A_LOADS and getattr(given, name) != getattr(default, name)
+        name: value
+        for name, value in settings.options().model_dump().items()
+        if name not in _NOT_A_LOADS and value != default[name]
     }
 
 

@@ -181,7 +181,7 @@ class SourceLooker(Looker):
         self.guarded("round trip", lambda: self._distance(session))
         if self.guarded(f"key of {source.table}", lambda: self._key(session)):
             self.guarded("documents", lambda: self._documents(session))
-            if self.options.keys is KeysWhen.AFTER:
+            if self.options.keys_when is KeysWhen.AFTER:
                 self.guarded("keys", lambda: self._text_keys(session))
         self.guarded("source", lambda: self.engine.examine_source(session, source))
 
@@ -274,7 +274,7 @@ class TargetLooker(Looker):
 
     def look(self) -> ExitCode | None:
         failure = super().look()
-        if self.options.keys is KeysWhen.AFTER:  # whether there is a database yet or not
+        if self.options.keys_when is KeysWhen.AFTER:  # whether there is a database yet or not
             self.guarded("keys", self._keys_after)
         return failure
 

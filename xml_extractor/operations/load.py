@@ -127,7 +127,7 @@ def _load(
         dry_run=options.dry_run,
         on_plan_change=options.on_plan_change.value,
         on_change=options.on_change.value,
-        keys_after=options.keys is KeysWhen.AFTER,
+        keys_after=options.keys_when is KeysWhen.AFTER,
         settings=shown,
     )
     running = RunningLoad(handle)
@@ -284,7 +284,7 @@ def check_source(source: Engine, contract: Contract, options: LoadOptions) -> Lo
             reader.open()
             reader.check()
             checked.append(_with_typed_keys(options, reader, contract))
-            if options.keys is KeysWhen.AFTER and isinstance(_first_key(reader), str):
+            if options.keys_when is KeysWhen.AFTER and isinstance(_first_key(reader), str):
                 refuse_text_keys(contract.plan)
         except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
             failures.append(error)

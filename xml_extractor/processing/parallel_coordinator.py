@@ -431,7 +431,7 @@ class ParallelCoordinator:
     def _build_keys(self, reader: SourceReader) -> None:
         """Build the keys that tables are owed, unless the run was stopped before all documents were in."""
         owed, options = self._load.owed_keys, self._options
-        if options.keys is KeysWhen.AFTER and self._load.load_id and not options.dry_run:
+        if options.keys_when is KeysWhen.AFTER and self._load.load_id and not options.dry_run:
             owing = () if owed is None else owed.tables
             others = [name for name in key_tables(self._plan) if name not in owing]
             if others:

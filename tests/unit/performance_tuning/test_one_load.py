@@ -131,13 +131,16 @@ def test_a_load_that_takes_too_long_is_told(source: Source, tmp_path: Path) -> N
 
 
 def test_settings_as_variables_are_read_back_as_they_were() -> None:
-    options = LoadOptions(batch_size=7, batch_seconds=0.5, auto_tune=True, queue_bytes="3MiB")  # type: ignore[arg-type]
+    options = LoadOptions.model_validate(
+        {"batch_size": 7, "batch_seconds": 0.5, "auto_tune": True, "queue_bytes": "3MiB", "keys": "after"}
+    )
     found = as_variables({**options.model_dump(), "limit": None})
     assert found["XML_EXTRACTOR_QUEUE_BYTES"] == "3145728"
     assert found["XML_EXTRACTOR_AUTO_TUNE"] == "true"
     assert "XML_EXTRACTOR_LIMIT" not in found
-    read = {name: found.get(f"XML_EXTRACTOR_{name.upper()}") for name in LoadOptions.model_fields}
-    assert LoadOptions.model_validate({n: v for n, v in read.items() if v is not None}) == options
+    assert found["XML_EXTRACTOR_KEYS"] == "after"
+    read = {name.removeprefix("XML_EXTRACTOR_").lower(): text for name, text in found.items()}
+    assert LoadOptions.model_validate(read) == options
 
 
 def test_a_source_with_too_few_documents_is_refused(source: Source, tmp_path: Path) -> None:

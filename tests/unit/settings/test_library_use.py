@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xml_extractor import LoadOptions
-from xml_extractor.settings import Settings
+from xml_extractor.settings import KeysWhen, Settings
 
 
 def test_any_option_can_be_given_alone() -> None:
@@ -11,3 +11,5 @@ def test_any_option_can_be_given_alone() -> None:
     assert LoadOptions(limit=5, create_tables=True).workers == 4
     assert LoadOptions().model_copy(update={"workers": 3}).workers == 3
     assert Settings(source="sqlite:///a.db").options() == LoadOptions()
+    assert LoadOptions(keys=KeysWhen.AFTER).keys_when is KeysWhen.AFTER
+    assert dict(LoadOptions())["workers"] == 4

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from xml_extractor import settings as settings_module
 from xml_extractor.errors import UsageError
 from xml_extractor.settings import (
+    FIELDS,
+    KeysWhen,
     LoadOptions,
     Settings,
     allowed,
@@ -122,10 +124,10 @@ def test_a_password_file_for_a_database_that_is_not_named(side: str, tmp_path: P
 
 
 def test_every_setting_is_tested() -> None:
-    assert VALUES.keys() == Settings.model_fields.keys()
+    assert VALUES.keys() == FIELDS.keys()
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", FIELDS)
 def test_flag_wins_over_environment_over_file_over_default(name: str, tmp_path: Path) -> None:
     in_file, in_environment, by_flag = VALUES[name]
     more = COMPANIONS.get(name, {})
@@ -133,14 +135,15 @@ def test_flag_wins_over_environment_over_file_over_default(name: str, tmp_path: 
         in_environment = "true"
     more = {key: value for key, value in more.items() if key != name}
     expected = [
-        getattr(Settings.model_validate({name: text}), name) for text in (in_file, in_environment, by_flag)
+        Settings.model_validate({name: text}).model_dump()[name]
+        for text in (in_file, in_environment, by_flag)
     ]
-    assert getattr(read(tmp_path), name) == Settings.model_fields[name].default
+    assert read(tmp_path).model_dump()[name] == FIELDS[name].default
     config(tmp_path, f"{name}: {in_file}\n")
-    assert getattr(read(tmp_path, more), name) == expected[0]
-    assert getattr(read(tmp_path, more, **{variable(name): in_environment}), name) == expected[1]
+    assert read(tmp_path, more).model_dump()[name] == expected[0]
+    assert read(tmp_path, more, **{variable(name): in_environment}).model_dump()[name] == expected[1]
     found = read(tmp_path, {**more, name: by_flag}, **{variable(name): in_environment})
-    assert getattr(found, name) == expected[2]
+    assert found.model_dump()[name] == expected[2]
 
 
 def test_a_flag_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
@@ -159,6 +162,24 @@ def test_the_defaults_that_the_interface_promises() -> None:
     assert (options.connect_seconds, options.lock_timeout, options.throttle) == (8, None, None)
     assert (options.insert_path, options.target_schema) == ("auto", None)
     assert (options.snapshot, options.read_only_intent, options.avoid_lock_escalation) == (False,) * 3
+
+
+def test_options_can_be_read_as_a_mapping_and_keys_keeps_its_name_outside(tmp_path: Path) -> None:
+    given = dict(LoadOptions(keys=KeysWhen.AFTER))
+    assert given["keys_when"] is KeysWhen.AFTER
+    assert dict(Settings())["workers"] == 4
+    assert LoadOptions(**given) == LoadOptions.model_validate({"keys": "after"})
+    assert LoadOptions(**given).model_dump(mode="json")["keys"] == "after"
+    assert (flag("keys"), variable("keys")) == ("--keys", "XML_EXTRACTOR_KEYS")
+    assert read(tmp_path, XML_EXTRACTOR_KEYS="after").options().keys_when is KeysWhen.AFTER
+    assert read(tmp_path, XML_EXTRACTOR_KEYS="after").shown()["keys"] == "after"
+    with pytest.raises(
+        UsageError, match=r"^XML_EXTRACTOR_KEYS: 'later' is not allowed; it takes one of during"
+    ):
+        read(tmp_path, XML_EXTRACTOR_KEYS="later")
+    config(tmp_path, "keys_when: after\n")
+    with pytest.raises(UsageError, match="unknown key 'keys_when'"):
+        read(tmp_path)
 
 
 def test_options_cannot_be_changed_and_refuse_what_they_do_not_know() -> None:
@@ -248,13 +269,13 @@ def test_an_empty_config_file_says_nothing(tmp_path: Path) -> None:
     assert read(tmp_path) == Settings()
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", FIELDS)
 def test_what_a_setting_takes_can_be_said(name: str) -> None:
     assert allowed(name)
     assert flag(name).startswith("--")
     default = default_text(name)
     if default:
-        assert getattr(Settings.model_validate({name: default}), name) == Settings.model_fields[name].default
+        assert Settings.model_validate({name: default}).model_dump()[name] == FIELDS[name].default
 
 
 # ---------------------------------------------------------------------------------------- passwords
