@@ -173,6 +173,7 @@ class ParallelCoordinator:
             chunks = iter(pending)
             ahead = self._look_ahead(chunks)
             self._try_sample(reader, ahead)
+            self._note_what_has_no_effect()
             self._choose(reader, ahead, total)
             self._fit_memory()
             todo = chain(ahead.chunks, chunks)
@@ -226,13 +227,19 @@ class ParallelCoordinator:
                 raise HaltedError(report.text())
             self._note(f"without --dry-run this load would be {report.headline()}")
 
+    def _note_what_has_no_effect(self) -> None:
+        """Say which settings this target has no use for."""
+        target, options = self._target, self._options
+        if self._insert_threads < options.insert_threads:
+            self._note(
+                f"{target.display} takes {self._insert_threads} insert thread(s) at most, "
+                f"not {options.insert_threads}"
+            )
+        if options.keys_when is KeysWhen.AFTER and not target.has_keys:
+            self._note(f"--keys after has no effect: {target.display} has no keys")
+
     def _choose(self, reader: SourceReader, ahead: LookAhead, total: int | None) -> None:
         """Settle on an executor."""
-        if self._insert_threads < self._options.insert_threads:
-            self._note(
-                f"{self._target.display} takes {self._insert_threads} insert thread(s) at most, "
-                f"not {self._options.insert_threads}"
-            )
         options = self._options
         if options.executor is not ExecutorSetting.AUTO:
             return

@@ -304,6 +304,8 @@ class Target(ABC):
 
     max_insert_threads: int | None = None
     """The most writers that can work at once, or None for no limit."""
+    has_keys: bool = True
+    """Whether what is written has keys, which might come after the load (``--keys after``)."""
     needs_hash: bool = True
     """Whether records must carry the hash of their document."""
     database: Mapping[str, Any] = MappingProxyType({})

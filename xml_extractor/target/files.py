@@ -99,6 +99,7 @@ class _UnrecordedLoad(LoadHandle):
 class NullTarget(Target):
     """``null:``, which counts rows and forgets them: parsing and mapping alone."""
 
+    has_keys = False
     needs_hash = False
 
     @property
@@ -217,6 +218,7 @@ class JsonLinesTarget(Target):
     """
 
     max_insert_threads = 1
+    has_keys = False
     needs_hash = False
 
     def __init__(self, folder: Path) -> None:

@@ -19,6 +19,7 @@ from xml_extractor.profiling.observer import LoadObserver
 from xml_extractor.profiling.report.blocks import Panels, Table
 from xml_extractor.profiling.report.load_page import load_page
 from xml_extractor.profiling.summary import LoadSummary
+from xml_extractor.settings import KeysWhen
 from xml_extractor.source.reader import SourceReader
 
 CONTRACT = """
@@ -119,3 +120,18 @@ def test_a_load_whose_interpreter_cannot_be_had_has_a_summary_too(
     assert summary.exit_code is ExitCode.USAGE
     assert "Python" in summary.versions
     assert "interpreter of contracts" not in summary.versions
+
+
+@pytest.mark.parametrize("target", ["null:", "jsonl:"])
+def test_a_target_without_keys_says_that_they_cannot_come_after(
+    source: str, target: str, tmp_path: Path
+) -> None:
+    notes = []
+    for when in KeysWhen:
+        url = target + (str(tmp_path / when) if target == "jsonl:" else "")
+        notes.append(load(source, url, Contract.from_text(CONTRACT), LoadOptions(keys=when)).notes)
+    during, after = ([note for note in found if "--keys" in note] for found in notes)
+    assert during == []
+    (said,) = after
+    assert said.startswith("--keys after has no effect: ")
+    assert said.endswith(" has no keys")

@@ -24,8 +24,10 @@ from performance_tuning.optimizing.study_file import (
     create_study,
     open_study,
 )
+from performance_tuning.optimizing.subject import other_settings
 from tests.support.program import environment
 from xml_extractor.errors import UsageError
+from xml_extractor.settings import Settings
 
 SPACE: Space = make_space(
     {"workers": ["2", "4"], "batch_size": ["100"], "queue_size": ["500"], "insert_threads": ["1"]},
@@ -67,6 +69,11 @@ def test_everything_that_was_kept_is_there_again(tmp_path: Path) -> None:
     assert len(last.history.measurements) == 4
     last.close()
     assert [path.name for path in tmp_path.iterdir()] == ["a.study"]  # no lock, nothing half made
+
+
+def test_other_settings_are_kept_by_the_names_that_loads_are_given() -> None:
+    found = other_settings(Settings.model_validate({"keys": "after", "workers": 7, "retry_seconds": 3}))
+    assert found == {"keys": "after", "retry_seconds": 3}
 
 
 def test_it_is_an_optuna_study_that_other_tools_can_show(tmp_path: Path) -> None:
