@@ -140,6 +140,7 @@ class FakeSession(Session):
     def __init__(self, engine: FakeEngine, inner: Session) -> None:
         self.engine = engine
         self.inner = inner
+        self.count = inner.count
 
     def table(self, name: str) -> str:
         return self.inner.table(name)
@@ -153,6 +154,12 @@ class FakeSession(Session):
     ) -> Iterator[list[tuple[Any, ...]]]:
         self.engine.run("stream", lambda: None)
         return self.inner.stream(sql, parameters, rows_per_chunk=rows_per_chunk)
+
+    def first_rows(self, sql: str, parameters: Sequence[Any], most: int) -> list[tuple[Any, ...]]:
+        result: list[tuple[Any, ...]] = self.engine.run(
+            "query", lambda: self.inner.first_rows(sql, parameters, most)
+        )
+        return result
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         return int(self.engine.run("execute", lambda: self.inner.execute(sql, parameters)))

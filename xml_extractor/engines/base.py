@@ -169,6 +169,9 @@ class Session(ABC):
     """Which row the database stumbled over in the last :meth:`write_rows`, where that failed and it is known:
     the table's name and the row's place, from 0, among those that it was to be given."""
 
+    count: str = "COUNT(*)"
+    """The SQL that counts rows, however many they are."""
+
     @abstractmethod
     def table(self, name: str) -> str:
         """Return a table's name as a contract writes it, quoted, and in the schema that was set, for SQL."""
@@ -192,6 +195,13 @@ class Session(ABC):
         Args:
             rows_per_chunk: rows in a list; the last one may be shorter, and none is empty.
         """
+
+    def first_rows(self, sql: str, parameters: Sequence[Any], most: int) -> list[tuple[Any, ...]]:
+        """Run a SELECT that ends with its ORDER BY, and return its first rows, ``most`` of them at most.
+
+        The server knows that the others are not wanted, and need neither make nor sort them.
+        """
+        return self.query(f"{sql} LIMIT {most}", parameters)
 
     @abstractmethod
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -167,7 +166,7 @@ def count_quarantined(ask: Ask, wanted: QuarantineFilter) -> int:
     if wanted.keys:
         return sum(map(len, quarantine_pages(ask, wanted)))
     where, parameters = wanted.where()
-    rows = ask(lambda session: session.query(f"SELECT COUNT(*) {_from(session)} {where}", parameters))
+    rows = ask(lambda session: session.query(f"SELECT {session.count} {_from(session)} {where}", parameters))
     return int(rows[0][0])
 
 
@@ -180,7 +179,7 @@ def quarantine_groups(ask: Ask, wanted: QuarantineFilter) -> list[QuarantineGrou
     columns = "r.contract, q.stage, q.code, q.table_name, q.column_name, q.path"
     rows = ask(
         lambda session: session.query(
-            f"SELECT {columns}, MIN(q.message), MAX(q.message), COUNT(*), MIN(q.quarantined_at), "
+            f"SELECT {columns}, MIN(q.message), MAX(q.message), {session.count}, MIN(q.quarantined_at), "
             f"MIN(q.source_key) {_from(session)} {where} GROUP BY {columns}",
             parameters,
         )
@@ -211,9 +210,7 @@ def list_quarantined(ask: Ask, wanted: QuarantineFilter, limit: int) -> list[Qua
         sql = (
             f"SELECT {', '.join(_COLUMNS)} {_from(session)} {where} ORDER BY q.quarantined_at DESC, q.digest"
         )
-        # Closed after the first rows: no engine's LIMIT or TOP is another's.
-        with closing(session.stream(sql, parameters, rows_per_chunk=limit)) as rows:  # type: ignore[type-var]
-            return next(rows, [])
+        return session.first_rows(sql, parameters, limit)
 
     documents = wanted.named(map(_document, ask(first)))
     documents.sort(key=lambda document: (len(document.key), document.key))
@@ -235,9 +232,7 @@ def quarantine_pages(ask: Ask, wanted: QuarantineFilter) -> Iterator[list[Quaran
 
         def page(session: Session, where: str = where, parameters: list[Any] = parameters) -> Any:
             sql = f"SELECT {', '.join(_COLUMNS)} {_from(session)} {where} ORDER BY q.digest"
-            rows = session.stream(sql, parameters, rows_per_chunk=PAGE_DOCUMENTS)
-            with closing(rows):  # type: ignore[type-var]
-                return next(rows, [])
+            return session.first_rows(sql, parameters, PAGE_DOCUMENTS)
 
         rows = ask(page)
         documents = wanted.named(map(_document, rows))

@@ -370,7 +370,7 @@ class Rollback:
         """Mark how the load stands, if the ledger holds no documents of it but those that are left; return
         how many it holds."""
         counted = session.query(
-            f"SELECT COUNT(*) FROM {session.table(LEDGER)} WHERE load_id = ?", (run.load_id,)
+            f"SELECT {session.count} FROM {session.table(LEDGER)} WHERE load_id = ?", (run.load_id,)
         )
         there = int(counted[0][0])
         if there != done.left:

@@ -119,7 +119,7 @@ def read_preview(session: Session, target: str, plan: Plan, load_id: int, *, for
     documents: Counter[State] = Counter()
     rows: Counter[str] = Counter(dict.fromkeys(reversed(run.tables), 0))
     grouped = session.stream(
-        f"SELECT state, row_counts, COUNT(*) FROM {session.table(LEDGER)} WHERE load_id = ? "
+        f"SELECT state, row_counts, {session.count} FROM {session.table(LEDGER)} WHERE load_id = ? "
         "GROUP BY state, row_counts",
         (load_id,),
     )

@@ -148,7 +148,7 @@ def read_status(
 
 def _loads(session: Session) -> list[LoadStatus]:
     by_reason = session.query(
-        f"SELECT load_id, code, COUNT(*) FROM {session.table(QUARANTINE)} GROUP BY load_id, code"
+        f"SELECT load_id, code, {session.count} FROM {session.table(QUARANTINE)} GROUP BY load_id, code"
     )
     reasons: dict[int, dict[str, int]] = {}
     for load_id, code, number in sorted(by_reason, key=lambda row: (-int(row[2]), str(row[1]))):

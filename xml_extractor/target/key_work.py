@@ -302,8 +302,8 @@ class KeyWorker:
         columns = ", ".join(map(quote, table.spec.primary_key))
         # The rows of one key have one source key, which the key contains, if perhaps in another form.
         return (
-            f"SELECT DISTINCT carried FROM (SELECT MIN({quote(table.key_column)}) AS carried "
-            f"FROM {session.table(table.spec.name)} GROUP BY {columns} HAVING COUNT(*) > 1) AS repeated"
+            f"SELECT DISTINCT carried FROM (SELECT MIN({quote(table.key_column)}) AS carried FROM "
+            f"{session.table(table.spec.name)} GROUP BY {columns} HAVING {session.count} > 1) AS repeated"
         )
 
     def _orphans(self, session: Session, table: OwedTable) -> str:

@@ -221,7 +221,7 @@ def document_counts(session: Session) -> dict[int, dict[State, int]]:
     """Return how many documents the ledger holds of each load, by its id and their state."""
     counts: dict[int, dict[State, int]] = {}
     rows = session.query(
-        f"SELECT load_id, state, COUNT(*) FROM {session.table(LEDGER)} GROUP BY load_id, state"
+        f"SELECT load_id, state, {session.count} FROM {session.table(LEDGER)} GROUP BY load_id, state"
     )
     for load_id, state, number in rows:
         counts.setdefault(int(load_id), {})[State(state)] = int(number)
@@ -244,7 +244,7 @@ def commit_rate(session: Session, load_id: int) -> float | None:
     batches: dict[int, tuple[int, datetime]] = {}
     working: set[int] = set()
     rows = session.query(
-        f"SELECT batch, state, COUNT(*), MAX(committed_at) FROM {session.table(LEDGER)} "
+        f"SELECT batch, state, {session.count}, MAX(committed_at) FROM {session.table(LEDGER)} "
         "WHERE load_id = ? GROUP BY batch, state",
         (load_id,),
     )
@@ -271,7 +271,7 @@ def rows_recorded(session: Session, tables_of: Mapping[int, Sequence[str]]) -> d
     """
     rows: dict[str, dict[int, int]] = {}
     found = session.query(
-        f"SELECT load_id, row_counts, COUNT(*) FROM {session.table(LEDGER)} WHERE state = ? "
+        f"SELECT load_id, row_counts, {session.count} FROM {session.table(LEDGER)} WHERE state = ? "
         "GROUP BY load_id, row_counts",
         (State.LOADED.value,),
     )
@@ -291,7 +291,7 @@ def newer_in_quarantine(session: Session) -> dict[int, int]:
     Only the rows of quarantine are looked up in the ledger, however large that is.
     """
     rows = session.query(
-        f"SELECT l.load_id, COUNT(*) FROM {session.table(QUARANTINE)} q "
+        f"SELECT l.load_id, {session.count} FROM {session.table(QUARANTINE)} q "
         f"JOIN {session.table(LEDGER)} l ON l.digest = q.digest WHERE l.state = ? GROUP BY l.load_id",
         (State.LOADED.value,),
     )
@@ -306,7 +306,7 @@ def has_documents(session: Session, load_ids: Iterable[int]) -> bool:
         some = ids[start : start + 500]
         marks = ", ".join(itertools.repeat("?", len(some)))
         rows = session.query(
-            f"SELECT COUNT(*) FROM {session.table(RUNS)} r WHERE r.load_id IN ({marks}) "
+            f"SELECT {session.count} FROM {session.table(RUNS)} r WHERE r.load_id IN ({marks}) "
             f"AND EXISTS (SELECT 1 FROM {session.table(LEDGER)} l WHERE l.load_id = r.load_id)",
             some,
         )

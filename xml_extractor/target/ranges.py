@@ -260,17 +260,15 @@ class RangeFigures:
 def figures(session: Session, load_id: int) -> RangeFigures:
     """Return how far a load has come by its finished ranges."""
     table = session.table(RANGES)
-    documents = "loaded + quarantined + skipped"
+    documents = "CAST(loaded AS bigint) + quarantined + skipped"  # the sum of a type that holds it
     ((finished, total),) = session.query(
-        f"SELECT COUNT(*), SUM({documents}) FROM {table} WHERE load_id = ?", (load_id,)
+        f"SELECT {session.count}, SUM({documents}) FROM {table} WHERE load_id = ?", (load_id,)
     )
-    latest_first = session.stream(
+    recent = session.first_rows(
         f"SELECT finished_at, {documents} FROM {table} WHERE load_id = ? ORDER BY finished_at DESC",
         (load_id,),
-        rows_per_chunk=RECENT_RANGES,
+        RECENT_RANGES,
     )
-    with closing(cast("Generator[list[tuple[Any, ...]]]", latest_first)):
-        recent = next(latest_first, [])
     rate = None
     if len(recent) > 1:
         seconds = (from_database(recent[0][0]) - from_database(recent[-1][0])).total_seconds()

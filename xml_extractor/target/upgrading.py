@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 from xml_extractor.engines.base import Engine, FaultKind, Session
 from xml_extractor.errors import LoaderError, TargetSchemaError, UsageError
@@ -22,9 +21,6 @@ from xml_extractor.target.bookkeeping import (
 )
 from xml_extractor.target.ledger import DocumentDigests, candidates
 from xml_extractor.target.timestamps import timestamp
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 ROWS_AT_ONCE: Final = 10_000
 """Rows that are read, and changed, at a time."""
@@ -66,9 +62,7 @@ def digests_in_key_order(session: Session) -> None:
 
 def _next_rows(session: Session, table: str, after: bytes) -> list[tuple[Any, ...]]:
     sql = f"SELECT digest, load_id, source_key FROM {table} WHERE digest > ? ORDER BY digest"
-    chunks = session.stream(sql, (after,), rows_per_chunk=ROWS_AT_ONCE)
-    with closing(cast("Generator[list[tuple[Any, ...]]]", chunks)):
-        return next(chunks, [])
+    return session.first_rows(sql, (after,), ROWS_AT_ONCE)
 
 
 def _in_key_order(

@@ -319,6 +319,18 @@ def test_rows_are_counted_and_deleted_by_their_keys(
     assert sorted(session.query("SELECT no FROM item")) == [(1,), (2,), (4,), (5,), (7,), (8,), (99,)]
 
 
+def test_the_first_rows_are_had_without_the_others(session: Session, create: Create) -> None:
+    create(plan(table("item", column("no", "int", nullable=False), column("owner", "int"))))
+    session.execute_many("INSERT INTO item (no, owner) VALUES (?, ?)", [(n, n % 2) for n in range(10)])
+    sql = "SELECT no FROM item WHERE owner = ? ORDER BY no DESC"
+    assert session.first_rows(sql, (1,), 3) == [(9,), (7,), (5,)]
+    assert session.first_rows(sql, (1,), 100) == [(9,), (7,), (5,), (3,), (1,)]
+    assert session.first_rows(sql, (2,), 100) == []
+    assert session.query(f"SELECT owner, {session.count} FROM item GROUP BY owner ORDER BY owner") == [
+        (0, 5), (1, 5),
+    ]  # fmt: skip
+
+
 def test_any_number_of_keys_is_counted_and_deleted(session: Session, create: Create) -> None:
     create(plan(table("item", column("no", "int", nullable=False), column("owner", "bigint"))))
     session.execute_many("INSERT INTO item (no, owner) VALUES (?, ?)", [(n, n // 2) for n in range(100)])

@@ -76,6 +76,8 @@ class MssqlSession(Session):
         classify: :meth:`Engine.classify`.
     """
 
+    count = "COUNT_BIG(*)"  # COUNT is an int, and fails beyond 2,147,483,647
+
     def __init__(
         self,
         connect: Callable[[], Wire],
@@ -189,6 +191,10 @@ class MssqlSession(Session):
             # In the driver's thread, and not when that was left behind: it may still be in a call.
             if not self._driver.stopped:
                 self._driver.call(unread.close, self._seconds)
+
+    def first_rows(self, sql: str, parameters: Sequence[Any], most: int) -> list[tuple[Any, ...]]:
+        """Run a SELECT that ends with its ORDER BY, and return its first rows."""
+        return self.query(f"{sql} OFFSET 0 ROWS FETCH NEXT {most} ROWS ONLY", parameters)
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement and return the number of rows it touched."""

@@ -202,8 +202,10 @@ def verify(
 
 def _ledger_state(session: Session) -> tuple[int, str]:
     """Return the number of documents in the ledger and when the last one was committed."""
-    count, latest = session.query(f"SELECT COUNT(*), MAX(committed_at) FROM {session.table(LEDGER)}")[0]
-    return int(count), "" if latest is None else from_database(latest).isoformat()
+    ((number, latest),) = session.query(
+        f"SELECT {session.count}, MAX(committed_at) FROM {session.table(LEDGER)}"
+    )
+    return int(number), "" if latest is None else from_database(latest).isoformat()
 
 
 class _Verification:

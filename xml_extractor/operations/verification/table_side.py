@@ -59,7 +59,7 @@ def _keys(
 
 def total(session: Session, table: Table) -> int:
     """Return the number of rows of a table."""
-    return int(session.query(f"SELECT COUNT(*) FROM {session.table(table.name)}")[0][0])
+    return int(session.query(f"SELECT {session.count} FROM {session.table(table.name)}")[0][0])
 
 
 # ------------------------------------------------------------------------------------------ orphans

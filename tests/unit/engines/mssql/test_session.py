@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from xml_extractor.contract.plan import SourcePlan, Table
-from xml_extractor.engines.base import EngineOptions, Fault, FaultKind, TimeLimits
+from xml_extractor.engines.base import EngineOptions, Fault, FaultKind, Session, TimeLimits
 from xml_extractor.engines.mssql import driver_thread
 from xml_extractor.engines.mssql.errors import ClaimConflict, classify
 from xml_extractor.engines.mssql.openjson import ESCAPES, LONG_TEXTS
@@ -21,6 +21,7 @@ from xml_extractor.engines.mssql.session import FailedTransaction, MssqlSession,
 from xml_extractor.engines.mssql.wires import Wire
 from xml_extractor.errors import TargetError, UsageError
 from xml_extractor.mapping.records import SourceDocument
+from xml_extractor.operations import quarantine
 
 Answer = list[tuple[Any, ...]] | Exception
 
@@ -737,6 +738,24 @@ def test_tables_are_listed_in_the_schema_that_was_set(
 
 
 # ------------------------------------------------------------------------------------------ streams
+
+
+def test_quarantine_is_read_in_pages_and_counted_however_large_it_is(
+    session: MssqlSession, wire: ScriptedWire
+) -> None:
+    def ask(question: Callable[[Session], Any]) -> Any:
+        return question(session)
+
+    wire.on("COUNT_BIG(*)", [(2**31,)])
+    wanted = quarantine.QuarantineFilter(code="unique_violation")
+    assert quarantine.count_quarantined(ask, wanted) == 2**31
+    assert quarantine.list_quarantined(ask, wanted, 20) == []
+    sql, parameters = wire.asked("ORDER BY q.quarantined_at DESC")
+    assert sql.endswith(" OFFSET 0 ROWS FETCH NEXT 20 ROWS ONLY")
+    assert parameters == ("unique_violation",)
+    assert list(quarantine.quarantine_pages(ask, wanted)) == []
+    sql, _ = wire.asked("ORDER BY q.digest")
+    assert sql.endswith(f" OFFSET 0 ROWS FETCH NEXT {quarantine.PAGE_DOCUMENTS} ROWS ONLY")
 
 
 def test_a_stream_closes_its_cursor(session: MssqlSession, wire: ScriptedWire) -> None:
