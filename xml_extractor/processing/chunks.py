@@ -16,7 +16,8 @@ KEY_PAGE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Pending documents for one worker, in key order."""
+    """Pending documents for one worker, in key order; none: a page of keys was read and nothing of it is
+    pending, so that there is nothing to dispatch."""
 
     number: int
     keys: tuple[Key, ...]

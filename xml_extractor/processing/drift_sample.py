@@ -12,7 +12,7 @@ from typing import Final
 
 from xml_extractor.mapping.records import DocumentRecord, Key, Previous, Renewal
 from xml_extractor.processing.channel import Channel
-from xml_extractor.processing.chunks import Chunk
+from xml_extractor.processing.chunks import KEY_PAGE, Chunk
 from xml_extractor.processing.insert_queue import BatchLimits, InsertQueue
 from xml_extractor.processing.key_positions import positions
 from xml_extractor.processing.pipeline_state import PipelineState, PipelineStopped
@@ -40,6 +40,9 @@ ROUNDS: Final = 3
 EVEN_ENOUGH: Final = 0.5
 """Where keys are found at fewer of the places than this share, they lie in heaps, and places are sought
 within those: two heaps far apart take one more round, a heap of heaps another."""
+
+MAX_HALVINGS: Final = 64
+"""Places on the way to the last key: enough to come near it among any whole numbers of 64 bits."""
 
 SPARE: Final = 4
 """Keys read at a place for one that is wanted there: others may be settled already."""
@@ -104,10 +107,30 @@ class PendingSample:
             ends = [(page[0], self._reader.last_key(page[0], end)) for page, end in found]
             spans = [(first, end) for first, end in ends if end is not None]
         pending = self._pending([key for page in pages for key in page])
+        if len(pending) < wanted:
+            # Nearly all is loaded.  Where keys grow, what is new lies behind it, closer together than places.
+            towards = self._pages_towards(after, last, min(wanted, KEY_PAGE), known)
+            pages += towards
+            pending |= self._pending([key for page in towards for key in page])
         # One of each place in turn, so that a place where few are pending costs the others nothing; what was
         # found last is spread best.
         turns = zip_longest(*([key for key in page if key in pending] for page in reversed(pages)))
         return [key for key in chain.from_iterable(turns) if key is not None][:wanted]
+
+    def _pages_towards(self, first: Key, last: Key, each: int, known: set[Key]) -> list[list[Key]]:
+        """Read keys at places of which each halves the way to the last key, until that is among them."""
+        found: list[list[Key]] = []
+        for _ in range(MAX_HALVINGS):
+            places = positions(first, last, 2)
+            if len(places) < 2 or self._state.stopping.is_set():
+                break
+            first = places[1]
+            page = self._reader.keys_after(first, last, each)
+            found.append([key for key in page if key not in known])
+            known.update(page)
+            if last in page:
+                break
+        return found
 
     def _pages(self, spans: Sequence[tuple[Key, Key]], places: int, each: int) -> list[tuple[list[Key], Key]]:
         """Read keys at so many places of each span, of the stretch up to the next place; return what is

@@ -17,8 +17,8 @@ LOOK_AHEAD_DOCUMENTS: Final = 2_000
 """Pending documents that are looked for before anything is dispatched."""
 
 LOOK_AHEAD_SECONDS: Final = 3.0
-"""How long they are looked for once there are some: where few are new among millions that are loaded, finding
-so many means reading all keys, and what was found is not to wait for that."""
+"""How long more are looked for once one has been found: where few are new among millions that are loaded,
+finding so many means reading all keys, and what was found is not to wait for that."""
 
 SAMPLE_BYTES: Final = 8 * 2**20
 """The most that the documents timed for the choice of executor may hold."""
@@ -34,16 +34,21 @@ class LookAhead:
 
 def look_ahead(chunks: Iterator[Chunk], documents: int = 0) -> LookAhead:
     """Take the first chunks, of :data:`LOOK_AHEAD_DOCUMENTS` or as many as are asked for, if that is more;
-    fewer where they cannot be found in :data:`LOOK_AHEAD_SECONDS`."""
+    fewer where they cannot be found in :data:`LOOK_AHEAD_SECONDS`.
+
+    Args:
+        chunks: with an empty one for each page of keys of which nothing is pending.
+    """
     ahead = LookAhead()
     wanted, seen = max(LOOK_AHEAD_DOCUMENTS, documents), 0
-    deadline = time.monotonic() + LOOK_AHEAD_SECONDS
-    # A page of keys is read anyway before the first chunk comes out; what else is pending of it costs
-    # nothing more.
+    deadline: float | None = None
     for chunk in chunks:
-        ahead.chunks.append(chunk)
-        seen += len(chunk.keys)
-        if seen >= wanted or time.monotonic() >= deadline:
+        now = time.monotonic()
+        if chunk.keys:
+            ahead.chunks.append(chunk)
+            seen += len(chunk.keys)
+            deadline = now + LOOK_AHEAD_SECONDS if deadline is None else deadline
+        if seen >= wanted or (deadline is not None and now >= deadline):
             return ahead
     ahead.is_all = True
     return ahead

@@ -370,6 +370,8 @@ class ParallelCoordinator:
     def _dispatch(self, chunks: Iterable[Chunk], channel: Channel[Chunk]) -> None:
         try:
             for chunk in chunks:
+                if not chunk.keys:
+                    continue
                 failpoints.hit("dispatcher")
                 if not self._throttle.take(len(chunk.keys)) or self._state.stopping.is_set():
                     break

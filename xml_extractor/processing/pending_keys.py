@@ -35,13 +35,15 @@ class PendingKeys:
     """Pages through the source's keys, asks the ledger for each page, and cuts what is pending into chunks.
 
     What earlier runs of this load have finished is passed over, and counted by what they wrote down of it.
+    A page of keys of which nothing is pending gives an empty chunk: whoever holds documents that were found
+    before it can then settle them, however long it takes until more are found.
 
     Not thread-safe: it is iterated by one thread.
 
     Args:
         tracker: told of each page before its first document is dispatched.
-        on_page: called when a page of keys has been counted: a source in which all is loaded already yields
-            nothing, and whoever looks on is to see that the load lives.
+        on_page: called when a page of keys has been counted: of a source in which all is loaded already
+            nothing is dispatched, and whoever looks on is to see that the load lives.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ class PendingKeys:
         self._on_page()
         if number is not None and self._load.keeps_ranges:
             self._tracker.begin(number, after, page[looked_at - 1], pending, known)
-        for start in range(0, len(pending), self._throttle.chunk_documents):
+        for start in range(0, max(1, len(pending)), self._throttle.chunk_documents):
             if self._state.stopping.is_set():
                 return
             keys = tuple(pending[start : start + self._throttle.chunk_documents])

@@ -110,6 +110,8 @@ class SerialRun:
             failpoints.hit("dispatcher")
             if time.perf_counter() + self._throttle.due_in() >= self._batch_due:
                 self._commit(writer)
+            if not chunk.keys:
+                continue
             if not self._throttle.take(len(chunk.keys)):
                 if self._state.ended.is_set():
                     raise PipelineStopped

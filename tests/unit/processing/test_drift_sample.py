@@ -93,6 +93,25 @@ def test_what_the_ledger_knows_is_left_out() -> None:
     assert max(found) > 9_000
 
 
+@pytest.mark.parametrize("new", [200, 1_000, 3_000])
+@pytest.mark.parametrize(
+    "name", [lambda number: number, lambda number: f"APP-{number:09}"], ids=["numbers", "texts"]
+)
+def test_what_is_new_at_the_end_of_many_that_are_loaded_is_found(new: int, name: Any) -> None:
+    """A night's new rows behind millions, and a few older ones that are pending again."""
+    loaded = 200_000
+    keys = [name(number) for number in range(loaded + new)]
+    known = dict.fromkeys(keys[:loaded], "mine")
+    for number in (0, 17, 99):
+        del known[keys[number]]
+    source = Source(keys, known)
+    found = sampled(source, 3)
+    assert len(found) == len(set(found)) == 200
+    assert sum(key >= keys[loaded] for key in found) >= 197
+    assert not known.keys() & set(found)
+    assert source.questions <= 110
+
+
 def test_documents_to_be_reloaded_are_pending_too() -> None:
     source = Source(range(10_000), {key: "other" if key % 2 else "mine" for key in range(10_000)})
     previous = {key: Previous(State.LOADED, 1, "other") for key in range(1, 500, 2)}

@@ -321,6 +321,47 @@ def test_auto_judges_by_all_that_is_pending_not_by_the_first_page(
     assert seen == [DOCUMENTS]
 
 
+SMALL_PAGE = 20
+
+
+class MostlyLoaded(MemoryTarget):
+    """Its ledger knows all but the first document; says what was committed before the last was looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_the_last: list[Key] = []
+
+    def prepare(self, plan: Plan, **_: Any) -> LoadHandle:
+        return MostlyLoadedHandle(self, plan)
+
+
+class MostlyLoadedHandle(MemoryHandle):
+    def lookup(self, keys: Sequence[Key]) -> dict[Key, LedgerEntry]:
+        target = self._target
+        assert isinstance(target, MostlyLoaded)
+        time.sleep(0.005)  # so that all pages together take longer than a batch may wait
+        if DOCUMENTS in keys and len(keys) <= SMALL_PAGE:  # not the guard, which looks at more at once
+            deadline = time.monotonic() + 20
+            while not target.committed and time.monotonic() < deadline:
+                time.sleep(0.01)
+            target.before_the_last = [record.key for record in target.committed]
+        entry = LedgerEntry(0, State.LOADED, 1, 1, self._plan.digest, mark=3)
+        return {key: entry for key in keys if key != 1}
+
+
+@pytest.mark.parametrize("executor", ["thread", "serial", "auto"])
+def test_what_was_found_is_committed_while_more_is_looked_for(
+    source: Engine, plan: Plan, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One new document before many that are loaded: neither guard nor choice nor batch waits for another."""
+    monkeypatch.setattr("xml_extractor.processing.throttle.KEY_PAGE", SMALL_PAGE)
+    monkeypatch.setattr("xml_extractor.processing.look_ahead.LOOK_AHEAD_SECONDS", 0.05)
+    target = MostlyLoaded()
+    summary = coordinator(source, plan, target, executor=executor, batch_seconds=0.1).run()
+    assert target.before_the_last == [1]
+    assert (summary.documents.loaded, summary.documents.already_loaded) == (1, DOCUMENTS - 1)
+
+
 @EXECUTORS
 def test_where_nothing_is_pending_the_clocks_say_nothing(executor: str, source: Engine, plan: Plan) -> None:
     session = source.connect(write=True, application="tests")

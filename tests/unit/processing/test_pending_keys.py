@@ -230,7 +230,7 @@ def test_every_page_of_keys_is_shown_also_where_nothing_of_it_is_pending() -> No
         Throttle(None, state.stopping.wait), RangeTracker(),
         lambda: shown.append(found.counts.already_loaded),
     )  # fmt: skip
-    assert list(found) == []
+    assert [chunk.keys for chunk in found] == [()] * len(shown)
     assert shown == [*range(3, len(ORDER), 3), len(ORDER)]
 
 
@@ -239,6 +239,37 @@ def test_what_is_found_slowly_does_not_wait_for_more(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("xml_extractor.processing.look_ahead.time.monotonic", lambda: next(clock))
     chunks = (Chunk(number, (number,), {}) for number in range(1000))
     ahead = look_ahead(chunks)
-    assert [chunk.number for chunk in ahead.chunks] == [0, 1]
+    assert [chunk.number for chunk in ahead.chunks] == [0, 1, 2]
     assert not ahead.is_all
-    assert next(chunks).number == 2
+    assert next(chunks).number == 3
+
+
+def test_what_was_found_does_not_wait_for_pages_of_which_nothing_is_pending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One new row before millions that are loaded, and others behind them."""
+    clock = count()
+    monkeypatch.setattr("xml_extractor.processing.look_ahead.time.monotonic", lambda: next(clock))
+    keys = range(10_000)
+    new = [5, 9_999]
+    reader = Reader(keys, 10)
+    load = Load({key: State.LOADED for key in keys if key not in new})
+    state = PipelineState()
+    found = PendingKeys(
+        reader,  # type: ignore[arg-type]
+        load, LoadOptions(), DIGEST, state, Throttle(None, state.stopping.wait), RangeTracker(),
+    )  # fmt: skip
+    chunks = iter(found)
+    ahead = look_ahead(chunks)
+    assert [chunk.keys for chunk in ahead.chunks] == [(5,)]
+    assert not ahead.is_all
+    assert len(reader.read) < 100
+    assert [key for chunk in chunks for key in chunk.keys] == [9_999]
+
+
+def test_until_something_is_found_the_search_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(step=100)
+    monkeypatch.setattr("xml_extractor.processing.look_ahead.time.monotonic", lambda: next(clock))
+    chunks = (Chunk(number, (number,) if number == 50 else (), {}) for number in range(100))
+    ahead = look_ahead(chunks)
+    assert [chunk.number for chunk in ahead.chunks] == [50]
