@@ -65,6 +65,20 @@ class DatabaseInsertThread:
         self._leaving.set()
         self._queue.wake()
 
+    def leave_unconnected(self) -> bool:
+        """End without having taken a batch, if it only connects and the load can do without it.
+
+        Returns:
+            Whether it does: nothing depends on it any more, however long the target says nothing to it.
+        """
+        if self._on_refused is None:
+            return False
+        self.leave()
+        if self.at_work.is_set():  # it may have taken a batch before; from now on it takes none
+            return False
+        self._abort()
+        return True
+
     def _run(self) -> None:
         try:
             self._writer = writer = self._open_writer()
@@ -101,7 +115,8 @@ class DatabaseInsertThread:
         if self._on_refused is None:
             return True
         try:
-            if self._state.ended.is_set():  # nobody may have met the writer to abort it
+            # Nobody may have met the writer to abort it.
+            if self._state.ended.is_set() or self._leaving.is_set():
                 raise PipelineStopped
             writer.connect()
         except PipelineStopped:

@@ -78,6 +78,19 @@ class InsertThreads:
             newest = next(reversed(self._working))
             self._refusals.append((_NOBODY if newest in working else newest, error))
 
+    def dismiss_unconnected(self) -> list[Thread]:
+        """The queue is closed: have those end that are only connecting, and forget them.
+
+        Returns:
+            Their threads.  They take no batch any more, and end when the target lets them in or refuses them.
+        """
+        dismissed: list[Thread] = []
+        for inserters in (self._working, self._leaving):
+            for number, inserter in list(inserters.items()):
+                if not inserter.at_work.is_set() and inserter.leave_unconnected():
+                    dismissed.append(inserters.pop(number).thread)
+        return dismissed
+
     def refusal(self) -> Exception | None:
         """Return why a thread was refused, if one was since this was last asked; it no longer counts."""
         found: Exception | None = None

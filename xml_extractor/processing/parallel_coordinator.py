@@ -64,6 +64,9 @@ POLL_SECONDS = 0.1
 """How often the calling thread looks at the stages: also the longest that a signal waits on platforms
 where a blocked main thread does not see it."""
 
+LET_GO_SECONDS = 2.0
+"""How long a load that is done waits for insert threads that it no longer wants and that still connect."""
+
 END_SECONDS = 8.0
 """How long the stages may take to end after the pipeline has: less than the 10 s of law 6."""
 
@@ -325,6 +328,7 @@ class ParallelCoordinator:
         inserters = InsertThreads(self._inserter, may_be_refused=options.auto_tune)
         self._tune(inserters)
         dispatcher = Thread(self._dispatch, args=(chunks, channel), name="xml-extractor-dispatcher")
+        connecting: list[Thread] = []
         try:
             with watch:
                 try:
@@ -339,12 +343,14 @@ class ParallelCoordinator:
                     channel.close()
                 self._wait([dispatcher, *workers.threads], self._auto_tune)
                 self._queue.close()
+                connecting = inserters.dismiss_unconnected()
                 self._wait(inserters.threads)
         except BaseException as error:
             state.fail(error)
             raise
         finally:
             self._see_off([dispatcher, *workers.threads, *inserters.threads])
+            self._let_go(connecting)
         return dispatcher.ident is not None
 
     def _inserter(self, number: int, on_refused: Refused | None) -> DatabaseInsertThread:
@@ -404,6 +410,17 @@ class ParallelCoordinator:
             if thread.is_alive():
                 # Daemon threads: they cannot keep the program alive, and have nothing left to commit.
                 logger.error("%s has not ended within %.0f s and is left behind", thread.name, END_SECONDS)
+
+    def _let_go(self, connecting: Sequence[Thread]) -> None:
+        """Insert threads that ``--auto-tune`` added, and that the target has not let in yet, hold nothing."""
+        deadline = time.monotonic() + LET_GO_SECONDS
+        for thread in connecting:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                logger.warning(
+                    "%s still waits for the target to let it in, and is left behind: it has nothing to "
+                    "commit, and ends when the target answers or --connect-seconds are over", thread.name,
+                )  # fmt: skip
 
     # ---------------------------------------------------------------------------------- serially
 

@@ -78,12 +78,13 @@ class Pool:
         self.queue = InsertQueue(self.state, 1000, 10**9)
         self.settings = BatchSettings(BatchLimits(5, 10**9, 60.0), 1)
         self.target = Target()
+        self.writer: type[Writer] = Writer
         self.threads = InsertThreads(self._make, may_be_refused=True)
         self.all: list[threading.Thread] = []
 
     def _make(self, number: int, on_refused: Refused | None) -> DatabaseInsertThread:
         made = DatabaseInsertThread(
-            number, lambda: Writer(self.target), self.queue, self.settings, self.state,
+            number, lambda: self.writer(self.target), self.queue, self.settings, self.state,
             lambda *_: None, lambda _: None, list, on_refused,
         )  # fmt: skip
         self.all.append(made.thread)
@@ -247,6 +248,49 @@ def test_an_end_while_a_thread_connects_is_not_waited_for(pool: Pool) -> None:
         thread.join(BOUND_SECONDS)
         assert not thread.is_alive()
     assert pool.target.keys == []
+
+
+class Unreachable(Writer):
+    """Nothing wakes it while it connects: a server that takes the connection and says no word."""
+
+    def abort(self) -> None:
+        """Not heard."""
+
+
+def test_who_only_connects_when_all_is_done_is_not_waited_for(pool: Pool) -> None:
+    pool.writer = Unreachable
+    pool.threads.start(1)
+    pool.target.connecting.clear()
+    pool.threads.resize(4)
+    pool.threads.resize(3)  # one was sent off before it was let in
+    pool.put(range(20))
+    pool.queue.close()
+    dismissed = pool.threads.dismiss_unconnected()
+    assert set(dismissed) == set(pool.all[1:])
+    assert pool.threads.threads == pool.all[:1]
+    pool.all[0].join(BOUND_SECONDS)
+    assert all(thread.is_alive() for thread in dismissed)
+    assert pool.target.keys == list(range(20))
+    pool.target.connecting.set()
+    for thread in dismissed:
+        thread.join(BOUND_SECONDS)
+        assert not thread.is_alive()
+    assert not pool.state.ended.is_set()
+
+
+def test_who_may_hold_a_batch_is_waited_for(pool: Pool) -> None:
+    pool.target.gate.clear()
+    pool.threads.start(1)
+    pool.threads.resize(3)
+    pool.settle()
+    pool.put(range(15))
+    wait_until(lambda: pool.target.at_work == 3)
+    pool.queue.close()
+    assert pool.threads.dismiss_unconnected() == []
+    assert pool.threads.threads == pool.all
+    pool.target.gate.set()
+    pool.finish()
+    assert pool.target.keys == list(range(15))
 
 
 def test_what_has_ended_is_not_kept(pool: Pool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.restless import Restless
 from xml_extractor.contract import Contract
 from xml_extractor.contract.plan import Plan
 from xml_extractor.engines import open_engine
@@ -319,6 +320,59 @@ def test_auto_judges_by_all_that_is_pending_not_by_the_first_page(
     monkeypatch.setattr("xml_extractor.processing.look_ahead.LOOK_AHEAD_DOCUMENTS", 100)
     coordinator(source, plan, MemoryTarget(), executor="auto").run()
     assert seen == [DOCUMENTS]
+
+
+class StalledTarget(MemoryTarget):
+    """Lets nobody in after the first writer, and does not say so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connecting = threading.Event()
+        self.may_connect = threading.Event()
+        self.let_in = 0
+
+    def prepare(self, plan: Plan, **_: Any) -> LoadHandle:
+        return StalledHandle(self, plan)
+
+
+class StalledHandle(MemoryHandle):
+    def writer(self, index: int) -> BatchWriter:
+        return StalledWriter(self._target, len(self._plan.tables))
+
+
+class StalledWriter(MemoryWriter):
+    def connect(self) -> None:
+        target = self._target
+        assert isinstance(target, StalledTarget)
+        target.connecting.set()
+        target.may_connect.wait(30)
+        target.let_in += 1
+
+    def commit_batch(self, records: Sequence[DocumentRecord]) -> BatchResult:
+        target = self._target
+        assert isinstance(target, StalledTarget)
+        if len(target.committed) + len(records) >= DOCUMENTS:  # the last: somebody connects by now
+            assert target.connecting.wait(30)
+        return super().commit_batch(records)
+
+
+def test_who_still_connects_does_not_hold_up_the_end(
+    source: Engine, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xml_extractor.processing.auto_tune.HillClimber", Restless)
+    monkeypatch.setattr("xml_extractor.processing.parallel_coordinator.LET_GO_SECONDS", 0.1)
+    target = StalledTarget()
+    try:
+        summary = coordinator(source, plan, target, executor="thread", auto_tune=True, batch_size=5).run()
+        assert target.let_in == 0
+    finally:
+        target.may_connect.set()
+    assert summary.documents.loaded == len(target.committed) == DOCUMENTS
+    deadline = time.monotonic() + 30
+    while any(thread.name.startswith("xml-extractor-insert") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert len(target.committed) == DOCUMENTS
 
 
 SMALL_PAGE = 20
