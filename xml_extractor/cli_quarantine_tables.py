@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from xml_extractor.cli_output import Output
 
 if TYPE_CHECKING:
     from xml_extractor.operations.quarantine import QuarantinedDocument, QuarantineGroup
+
+_WIDE: Final = 100
+"""Columns of a terminal that has room for a whole table."""
+_WHERE: Final = "where and why"
+_Cell = str | tuple[str, ...]
+"""What stands in a cell: a line, or several of which the first matters most."""
 
 
 def show_groups(output: Output, groups: list[QuarantineGroup]) -> None:
@@ -17,7 +23,7 @@ def show_groups(output: Output, groups: list[QuarantineGroup]) -> None:
     if output.out.is_terminal:
         _rich_rows(
             output,
-            ("documents", "reason", "where and why", "first (UTC)", "such as key"),
+            ("documents", "reason", _WHERE, "first (UTC)", "such as key"),
             [
                 (
                     f"{group.documents:,}",
@@ -50,7 +56,7 @@ def show_documents(output: Output, documents: list[QuarantinedDocument]) -> None
     if output.out.is_terminal:
         _rich_rows(
             output,
-            ("key", "reason", "where and why", "since (UTC)"),
+            ("key", "reason", _WHERE, "since (UTC)"),
             [
                 (
                     document.key,
@@ -79,11 +85,13 @@ def _why(refused: QuarantinedDocument | QuarantineGroup) -> str:
 def _rich_rows(
     output: Output,
     columns: tuple[str, ...],
-    rows: Iterable[tuple[str | tuple[str, str], ...]],
+    rows: Iterable[tuple[_Cell, ...]],
     *,
     apart: bool = False,
 ) -> None:
-    """Print a table for terminals, whose cells may have a second, fainter line.
+    """Print a table for terminals, whose cells may have further, fainter lines.
+
+    On a narrow one what stands right of where and why comes below it, or the words would have no room.
 
     Args:
         apart: leave a line between two rows.
@@ -92,6 +100,12 @@ def _rich_rows(
     from rich.table import Table
     from rich.text import Text
 
+    if output.out.width < _WIDE:
+        places = columns.index(_WHERE) + 1
+        rows = [
+            (*row[: places - 1], _with_below(row[places - 1], columns[places:], row[places:])) for row in rows
+        ]
+        columns, apart = columns[:places], True
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, leading=1 if apart else 0)
     for column in columns:
         stays = column in ("documents", "reason", "first (UTC)", "since (UTC)")
@@ -101,10 +115,18 @@ def _rich_rows(
     for row in rows:
         cells = []
         for cell in row:
-            first, second = (cell, "") if isinstance(cell, str) else cell
-            text = Text(first)
-            if second:
-                text = Text("\n" if first else "").join([text, Text(second, style="dim")])
-            cells.append(text)
+            first, *further = _lines(cell)
+            lines = [Text(first), *(Text(line, style="dim") for line in further)]
+            cells.append(Text("\n").join(line for line in lines if line))
         table.add_row(*cells)
     output.out.print(table, soft_wrap=False)
+
+
+def _with_below(cell: _Cell, names: Sequence[str], values: Sequence[_Cell]) -> _Cell:
+    """Return a cell with a line more that says what other columns would."""
+    said = [f"{name} {' '.join(_lines(value))}" for name, value in zip(names, values, strict=True)]
+    return (*_lines(cell), ", ".join(said))
+
+
+def _lines(cell: _Cell) -> tuple[str, ...]:
+    return (cell,) if isinstance(cell, str) else cell

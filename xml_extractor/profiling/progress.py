@@ -10,13 +10,18 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import IO, Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column as TableColumn
+from rich.text import Text
 
 from xml_extractor.profiling.summary import DocumentCounts
 from xml_extractor.threads import Thread
@@ -25,6 +30,8 @@ LINE_SECONDS: Final = 10.0
 BAR_SECONDS: Final = 0.2
 # The rate shown is that of the last so many seconds, so that it follows a target that slows down.
 _RATE_WINDOW_SECONDS: Final = 15.0
+_SHORTEST_BAR: Final = 4
+"""Characters of the bar that figures leave to it."""
 
 
 class ProgressStyle(StrEnum):
@@ -199,23 +206,36 @@ class JsonProgress(_ThreadedProgress):
             return
 
 
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A part of the line beside the bar."""
+
+    text: str
+    rank: int  # where there is no room for all, the highest go first; those of rank 0 stay
+    style: str = ""
+
+
+class _FiguresColumn(ProgressColumn):
+    """Shows the line that :class:`BarProgress` made."""
+
+    def render(self, task: Task) -> Text:
+        line: Text = task.fields["figures"]
+        return line
+
+
 class BarProgress(_ThreadedProgress):
-    """A bar on a terminal, with documents per second, queue depth and time left."""
+    """A bar on a terminal, with documents per second, queue depth and time left, as far as there is room."""
 
     interval_seconds = BAR_SECONDS
 
     def __init__(self, console: Console, doing: str = "Loading") -> None:
         super().__init__()
         self._doing = doing
+        self._console = console
         self._bar = RichProgress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[amount]}"),
-            TextColumn("[green]{task.fields[rate]}"),
-            TextColumn("{task.fields[queue]}"),
-            TextColumn("[yellow]{task.fields[quarantined]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            BarColumn(),  # the only column that gets shorter
+            _FiguresColumn(TableColumn(no_wrap=True, overflow="ellipsis")),
             console=console,
             auto_refresh=False,  # the thread of this class refreshes; one is enough
             transient=True,
@@ -223,9 +243,7 @@ class BarProgress(_ThreadedProgress):
         self._task = TaskID(0)
 
     def _open(self) -> None:
-        self._task = self._bar.add_task(
-            self._doing, total=self._meter.total, amount="", rate="", queue="", quarantined="", left=""
-        )
+        self._task = self._bar.add_task(self._doing, total=self._meter.total, figures=Text())
         self._bar.start()
 
     def _close(self) -> None:
@@ -233,19 +251,37 @@ class BarProgress(_ThreadedProgress):
 
     def _show(self, counts: DocumentCounts, queue_depth: int | None) -> None:
         settled = counts.settled
+        room = self._console.width - cell_len(self._doing) - _SHORTEST_BAR - 2
+        figures = _fitting(list(self._figures(counts, queue_depth)), room)
+        self._bar.update(self._task, completed=settled, figures=figures)
+        self._bar.refresh()
+
+    def _figures(self, counts: DocumentCounts, queue_depth: int | None) -> Iterator[_Figure]:
+        settled = counts.settled
         rate = self._meter.rate(settled)
         left = self._meter.seconds_left(settled, rate)
         total = "" if self._meter.total is None else f" of {self._meter.total:,}"
-        self._bar.update(
-            self._task,
-            completed=settled,
-            amount=f"{settled:,}{total}",
-            rate=f"{rate:,.0f}/s",
-            queue="" if queue_depth is None else f"queue {queue_depth:,}",
-            quarantined=f"{counts.quarantined:,} quarantined" if counts.quarantined else "",
-            left=self._said or ("" if left is None else f"{duration(left)} left"),
-        )
-        self._bar.refresh()
+        yield _Figure(f"{settled:,}{total}", 0)
+        if self._said is None:
+            yield _Figure(f"{rate:,.0f}/s", 1, "green")
+            if queue_depth is not None:
+                yield _Figure(f"queue {queue_depth:,}", 5)
+        if counts.quarantined:
+            yield _Figure(f"{counts.quarantined:,} quarantined", 3, "yellow")
+        yield _Figure(str(timedelta(seconds=int(self._meter.seconds()))), 4, "dim")
+        if self._said is not None:
+            yield _Figure(self._said, 0)
+        elif left is not None:
+            yield _Figure(f"{duration(left)} left", 2)
+
+
+def _fitting(figures: Sequence[_Figure], room: int) -> Text:
+    """Return as many of the figures as there is room for, in their order."""
+    kept = list(figures)
+    for figure in sorted(figures, key=lambda one: -one.rank):
+        if sum(cell_len(one.text) + 1 for one in kept) - 1 > room and figure.rank:
+            kept.remove(figure)
+    return Text(" ").join(Text(one.text, one.style) for one in kept)
 
 
 def open_progress(style: ProgressStyle, console: Console, doing: str = "Loading") -> Progress:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
+from collections import deque
 
 import pytest
 from rich.console import Console
@@ -90,6 +92,58 @@ def test_the_bar_shows_rate_queue_and_time_left() -> None:
     assert "queue 77" in shown
     assert "left" in shown
     assert "quarantined" in shown
+
+
+def lines_at(width: int, counts: DocumentCounts, total: int, doing: str | None = None) -> list[str]:
+    """What the bar shows on a terminal of so many columns, without colours."""
+    stream = io.StringIO()
+    progress = BarProgress(Console(file=stream, force_terminal=True, width=width))
+    progress.interval_seconds = 0.02
+    progress.start(total)
+    progress._meter.started -= 3725
+    progress._meter._points = deque([(time.monotonic() - 15, counts.settled - 15 * 12_345)])
+    if doing is not None:
+        progress.say(doing)
+    progress.update(counts, 1_999)
+    wait_for(lambda: f"{counts.settled:,} of" in stream.getvalue(), seconds=30)
+    progress.finish()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", stream.getvalue())
+    joined = re.sub(r"\n+", "", plain.replace("\r", "\r\n")).split("\r")
+    found = [line for line in joined if f"{counts.settled:,} of" in line]
+    assert found
+    return found
+
+
+FAR = DocumentCounts(read=12_347_678, loaded=12_340_678, quarantined=5_000, unfinished=2_000)
+
+
+def test_on_eighty_columns_what_matters_is_there_whole() -> None:
+    for line in lines_at(80, FAR, 20_000_000):
+        assert len(line) <= 80
+        figures = r"12,345,678 of 20,000,000 [\d,]+/s (\S.* )?\d+ min \d\d s left"
+        assert re.search(rf"^Loading \S{{4,}} {figures} *$", line), line
+        assert "…" not in line
+    for line in lines_at(80, COUNTS, 10_000):
+        assert "34 quarantined" in line
+        assert "…" not in line
+    for line in lines_at(150, FAR, 20_000_000):
+        for part in ("queue 1,999", "5,000 quarantined", "1:02:", "left"):
+            assert part in line, line
+
+
+def test_on_a_narrow_terminal_the_count_stays_longest() -> None:
+    for line in lines_at(40, FAR, 20_000_000):
+        assert len(line) <= 40
+        assert "12,345,678 of 20,000,000" in line
+        assert "left" not in line
+
+
+def test_what_is_being_done_takes_the_place_of_rate_and_time_left() -> None:
+    doing = "building keys, 3 of 9 done: " + ", ".join(f"table_{number}" for number in range(20))
+    for line in lines_at(80, FAR, 20_000_000, doing):
+        assert len(line) <= 80
+        assert "12,345,678 of 20,000,000 building keys, 3 of 9 done" in line
+        assert "/s" not in line
 
 
 @pytest.mark.parametrize("style", list(ProgressStyle))
