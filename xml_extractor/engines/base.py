@@ -54,6 +54,14 @@ class Fault:
     """The server asks for patience: wait longer between attempts."""
 
 
+class RepeatedKey(Exception):
+    """Several rows of the source have one key."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(f"several rows have the key {key!r}")
+        self.key = key
+
+
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
     """Bounds on waiting for a server, in seconds."""
@@ -264,6 +272,10 @@ class Session(ABC):
             most_bytes: return no more documents once those found come to so many bytes, so that memory holds
                 about that and one document, however large they are; None = return all.  Where any of the
                 documents is there, at least one is returned.
+
+        Raises:
+            RepeatedKey: several rows have one of the keys, and were not told apart.  Where they were, each is
+                returned.
         """
 
     # ---- target side

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.types.string import ByteaBinaryLoader
 
 from xml_extractor.contract.plan import SourcePlan
+from xml_extractor.engines.base import RepeatedKey
 from xml_extractor.engines.ddl import quote_identifier
 from xml_extractor.engines.postgresql_arrays import array_text
 from xml_extractor.mapping.records import Key, SourceDocument
@@ -31,6 +32,9 @@ _NO_LIMIT: Final = 2**62
 _TEXTS: Final = ("text", "character varying", "bpchar")
 """Types whose binary form is the text itself.  That of xml has a declaration, which is not in the row."""
 
+_UNCHECKED: Final = "SQL_ASCII"
+"""The encoding of a database that keeps whatever bytes it is given."""
+
 
 class Run(Protocol):
     """Runs a call under a session's time limits."""
@@ -45,6 +49,7 @@ class DocumentReading:
         table: quoted.
         key_type: what keys are compared as.
         document_type: of the document column, without its length.
+        column_types: the same, of the further columns.
         collation: by which keys are sorted, as SQL; empty = their own.
         run: runs a call that is one statement, under the session's time limits.
     """
@@ -57,25 +62,40 @@ class DocumentReading:
         *,
         key_type: str,
         document_type: str,
+        column_types: Sequence[str],
         collation: str,
         run: Run,
     ) -> None:
         self._connection = connection
         self._run = run
-        # Further columns are taken as the server writes them, and a result has but one format.
-        self._is_raw = not source.columns and document_type in (*_TEXTS, "bytea")
-        self._is_text = self._is_raw and document_type != "bytea"
         key, document = quote_identifier(source.key), quote_identifier(source.document)
-        wanted = f"FROM {table} WHERE {key} = ANY ($1::{key_type}[])"
-        order = f"{key}{collation}"
+        is_text = document_type in _TEXTS
+        # A server whose encoding is SQL_ASCII takes any bytes for text, and gives no result in which one
+        # is not UTF-8: there texts are read as their bytes, for the parser and the mapper to judge.
+        is_unchecked = connection.info.parameter_status("server_encoding") == _UNCHECKED
+        encoding = _UNCHECKED if is_unchecked else "UTF8"
         size = "0"
         if document_type in (*_TEXTS, "bytea"):
             size = f"coalesce(octet_length({document}), 0)"
         elif document_type == "xml":
             size = f"coalesce(octet_length({document}::text), 0)"
+        # OFFSET 0: the value is made once, whole, in the server's memory, and the pieces are cut from that.
+        whole = f"convert_to({document}, '{encoding}')" if is_text else f"{document} || ''::bytea"
+        if is_text and is_unchecked:
+            document = whole
+        # Further columns are taken as the server writes them, and a result has but one format.
+        self._is_raw = not source.columns and document_type in (*_TEXTS, "bytea")
+        self._is_text = is_text and (self._is_raw or is_unchecked)
         further = [quote_identifier(name) for name in source.columns]
+        # Not char(n), which would lose its trailing blanks.
+        self._in_bytes = [is_unchecked and kind in ("text", "character varying") for kind in column_types]
+        for i, in_bytes in enumerate(self._in_bytes):
+            if in_bytes:
+                further[i] = f"convert_to({further[i]}, '{_UNCHECKED}')"
         inner = "".join(f", {name} AS further_{i}" for i, name in enumerate(further))
         outer = "".join(f", further_{i}" for i in range(len(further)))
+        wanted = f"FROM {table} WHERE {key} = ANY ($1::{key_type}[])"
+        order = f"{key}{collation}"
         value = f"CASE WHEN size <= {LARGE_BYTES} THEN document END" if self._is_raw else "document"
         # The server knows sizes without reading the values.  ``so_far`` has the document's own in it.
         # Only integers and texts are keys: what else there is comes as text, in either format.
@@ -85,16 +105,20 @@ class DocumentReading:
             f"{size} AS size, sum({size}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS so_far "
             f"{wanted}) AS wanted WHERE so_far - size < $2::bigint ORDER BY key{collation}"
         )
-        # OFFSET 0: the value is made once, whole, in the server's memory, and the pieces are cut from that.
-        whole = f"convert_to({document}, 'UTF8')" if self._is_text else f"{document} || ''::bytea"
+        # The key exactly: its own collation may take another row's for equal.
+        exactly = f"{wanted} AND {key}{collation} = ANY ($1::{key_type}[])" if collation else wanted
         self._pieces = (
             f"SELECT number, substr(whole, number * {PIECE_BYTES} + 1, {PIECE_BYTES}) FROM "
-            f"(SELECT {whole} AS whole {wanted} OFFSET 0) AS document, "
+            f"(SELECT {whole} AS whole {exactly} OFFSET 0) AS document, "
             f"generate_series(0, (octet_length(whole) - 1) / {PIECE_BYTES}) AS number"
         )
 
     def read(self, keys: Sequence[Key], most_bytes: int | None) -> list[SourceDocument]:
-        """Return the documents with these keys; see :meth:`xml_extractor.engines.base.Session.documents`."""
+        """Return the documents with these keys; see :meth:`xml_extractor.engines.base.Session.documents`.
+
+        Raises:
+            RepeatedKey: a large document's key is that of another row, too.
+        """
         found: list[SourceDocument] = []
         left = _NO_LIMIT if most_bytes is None else most_bytes
         for first in range(0, len(keys), KEYS_AT_ONCE):
@@ -117,7 +141,8 @@ class DocumentReading:
                     if content is None:  # it has gone since
                         continue
                 is_text = self._is_text and content is not None
-                found.append(SourceDocument(key_, content, tuple(further), is_text))
+                columns = tuple(map(_column, further, self._in_bytes))
+                found.append(SourceDocument(key_, content, columns, is_text))
         return found
 
     def _rows(self, keys: Sequence[Key], most_bytes: int) -> list[tuple[Any, ...]]:
@@ -134,8 +159,8 @@ class DocumentReading:
         expected = 0
         with self._connection.cursor() as cursor:
             for number, piece in cursor.stream(self._pieces, (array_text([key]),), binary=True):
-                if number != expected:
-                    raise psycopg.DataError("a document came in pieces that are not in order")
+                if number != expected:  # pieces of one row come in their order
+                    raise RepeatedKey(key)
                 content.write(piece)
                 expected += 1
         return content.getvalue() if expected else None
@@ -143,3 +168,9 @@ class DocumentReading:
 
 def _content(value: Any) -> str | bytes | None:
     return value if value is None or isinstance(value, str | bytes) else str(value)
+
+
+def _column(value: Any, is_text_in_bytes: bool) -> Any:
+    """A further column's value; of a text that is not UTF-8, bytes that are not come as halves of surrogate
+    pairs, which no target takes."""
+    return value.decode(errors="surrogateescape") if is_text_in_bytes and value is not None else value

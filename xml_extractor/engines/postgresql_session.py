@@ -338,6 +338,7 @@ class PostgresqlSession(Session):
                 quote_table(source.table),
                 key_type=key_type,
                 document_type=self._type(source.table, source.document),
+                column_types=[self._type(source.table, name) for name in source.columns],
                 collation=' COLLATE "C"' if key_type in _TEXTS else "",
                 run=self._run,
             )

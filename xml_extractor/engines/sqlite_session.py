@@ -201,12 +201,12 @@ class SqliteSession(Session):
             f"ORDER BY {key} COLLATE BINARY LIMIT {int(limit)}",
             parameters,
         )
-        for (value,) in rows:
-            if value is not None and not isinstance(value, int | str):
-                raise sqlite3.DataError(
-                    f"a key in {source.table}.{source.key} is neither an integer nor text in UTF-8"
-                )
-        return [value for (value,) in rows]
+        keys = [value for (value,) in rows]
+        if not all(value is None or isinstance(value, int | str) for value in keys) or not _are_utf8(keys):
+            raise sqlite3.DataError(
+                f"a key in {source.table}.{source.key} is neither an integer nor text in UTF-8"
+            )
+        return keys
 
     def count_keys(self, source: SourcePlan, start: Key | None, end: Key | None) -> int:
         """Return the number of source rows from ``start`` to ``end`` inclusive."""
@@ -506,13 +506,19 @@ def _of_size(pieces: Iterable[bytes], size_bytes: int) -> Iterator[list[bytes]]:
     yield group
 
 
-def _text(raw: bytes) -> str | bytes:
-    """Text as ``str``; text that is not UTF-8 as it is, for the parser to judge: one bad document must
-    not make a whole page unreadable."""
+def _text(raw: bytes) -> str:
+    """Text as ``str``.  Bytes in it that are not UTF-8 come as halves of surrogate pairs, which no key may
+    hold and no target takes: one bad value must not make a whole page unreadable, nor pass for a good one."""
+    return raw.decode(errors="surrogateescape")
+
+
+def _are_utf8(values: Iterable[Any]) -> bool:
+    """Whether what is text among some values holds no half of a surrogate pair."""
     try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
+        "".join(value for value in values if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _content(value: Any) -> str | bytes | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Final, NamedTuple, TypeVar
 
 from xml_extractor import failpoints
 from xml_extractor.contract.plan import SourcePlan
-from xml_extractor.engines.base import Engine, FaultKind, Session
+from xml_extractor.engines.base import Engine, FaultKind, RepeatedKey, Session
 from xml_extractor.engines.retry import retrying
 from xml_extractor.errors import LoaderError, SourceError
 from xml_extractor.mapping.records import Key, SourceDocument
@@ -193,8 +194,9 @@ class SourceReader:
 
     def _read(self, keys: Sequence[Key], most_bytes: int | None) -> list[SourceDocument]:
         documents = self._run("read documents", lambda s: self._documents(s, keys, most_bytes))
-        if len({document.key for document in documents}) < len(documents):
-            raise self._not_unique()
+        repeated = _first_repeated([document.key for document in documents])
+        if repeated is not None:
+            raise self._not_unique(repeated)
         if self._source.columns:
             documents = [self._with_text(document) for document in documents]
         return [
@@ -211,7 +213,10 @@ class SourceReader:
         self, session: Session, keys: Sequence[Key], most_bytes: int | None
     ) -> list[SourceDocument]:
         failpoints.hit("reader_documents", session)
-        return session.documents(self._source, keys, most_bytes)
+        try:
+            return session.documents(self._source, keys, most_bytes)
+        except RepeatedKey as repeated:
+            raise self._not_unique(repeated.key) from None
 
     def _checked(self, page: Sequence[Key | None], after: Key | None, seen_ends: set[Key]) -> list[Key]:
         """Refuse a page that cannot follow ``after``.
@@ -228,8 +233,9 @@ class SourceReader:
             )
         if not keys:
             return keys
-        if len(set(keys)) < len(keys) or after in keys:
-            raise self._not_unique()
+        repeated = _first_repeated(keys if after is None else [after, *keys])
+        if repeated is not None:
+            raise self._not_unique(repeated)
         for key, next_key in pairwise(keys if after is None else chain((after,), keys)):
             if isinstance(key, int) and isinstance(next_key, int) and key >= next_key:
                 raise self._not_ascending(key, next_key)
@@ -245,10 +251,10 @@ class SourceReader:
             "collation, or name a view in the contract that casts the key"
         )
 
-    def _not_unique(self) -> SourceError:
+    def _not_unique(self, key: Key) -> SourceError:
         return SourceError(
-            f"{self._key_column} is not unique: two documents under one key cannot be told apart; remove "
-            "the duplicates and put a primary key or unique index on the column"
+            f"{self._key_column} is not unique (more than one row has {key!r}): two documents under one key "
+            "cannot be told apart; remove the duplicates and put a primary key or unique index on the column"
         )
 
     @property
@@ -307,6 +313,13 @@ class SourceReader:
 def document_bytes(document: SourceDocument) -> int:
     """Return about how much memory a document takes: exact for bytes, its characters for text."""
     return len(document.content or "")
+
+
+def _first_repeated(keys: Sequence[Key]) -> Key | None:
+    """Return the first key that is there twice; None where each is there once."""
+    if len(set(keys)) == len(keys):
+        return None
+    return next(key for key, count in Counter(keys).items() if count > 1)
 
 
 def _in_utf8(document: SourceDocument) -> SourceDocument:

@@ -6,15 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.document_text import text_of
 from tests.support.plans import SOURCE
+from tests.support.tables import portable
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.contract.types import parse_type
 from xml_extractor.engines.base import Engine, Session
 from xml_extractor.engines.postgresql_documents import DocumentReading
+from xml_extractor.errors import SourceError
 from xml_extractor.mapping.records import Key
+from xml_extractor.source.reader import SourceReader
 
 MEBIBYTE = 2**20
 
@@ -70,6 +74,64 @@ def test_a_large_document_that_goes_while_it_is_read_hides_no_other(
 
     monkeypatch.setattr(DocumentReading, "_in_pieces", after_it_has_gone)
     assert [document.key for document in session.documents(SOURCE, [1, 2, 3], 50)] == [2]
+
+
+def test_a_large_documents_key_that_is_not_unique_is_told(
+    engine: Engine, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a small one is: rows can come to share a key while they are loaded."""
+    monkeypatch.setattr("xml_extractor.engines.postgresql_documents.LARGE_BYTES", 100)
+    monkeypatch.setattr("xml_extractor.engines.postgresql_documents.PIECE_BYTES", 30)
+    session.execute(portable(engine.name, "CREATE TABLE app_xml (app_id {name}, app_xml {text})"))
+    rows = [
+        ("a", "<a/>"),
+        ("b", "x" * 200),
+        ("c", "<a/>"),
+        ("c", "x"),
+        ("b", "y" * 200),
+        ("d", "x"),
+        ("d", "z" * 200),
+    ]
+    session.execute_many("INSERT INTO app_xml VALUES (?, ?)", rows)
+    reader = SourceReader(engine, SOURCE)
+    reader.open()
+    try:
+        assert [text_of(document) for document in reader.documents(["a"])] == ["<a/>"]
+        for key in "bcd":
+            with pytest.raises(SourceError, match=f"app_xml is not unique .more than one row has '{key}'."):
+                reader.documents(["a", key])
+    finally:
+        reader.close()
+
+
+def test_a_large_document_is_told_from_one_whose_key_the_column_takes_for_equal(
+    engine: Engine, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine.name != "postgresql":
+        pytest.skip("reads a document by one statement")
+    monkeypatch.setattr("xml_extractor.engines.postgresql_documents.LARGE_BYTES", 100)
+    monkeypatch.setattr("xml_extractor.engines.postgresql_documents.PIECE_BYTES", 30)
+    try:
+        session.execute(
+            "CREATE COLLATION ignoring_case "
+            "(provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+        )
+    except psycopg.errors.FeatureNotSupported as error:
+        pytest.skip(f"this server has no such collation: {error}")
+    session.execute("CREATE TABLE app_xml (app_id text COLLATE ignoring_case, app_xml text)")
+    session.execute('CREATE UNIQUE INDEX ON app_xml (app_id COLLATE "C")')
+    session.execute_many("INSERT INTO app_xml VALUES (?, ?)", [("a", "x" * 200), ("A", "y" * 200)])
+    reader = SourceReader(engine, SOURCE)
+    reader.open()
+    try:
+        reader.check()
+        for keys in (["A", "a"], ["a"], ["A"]):
+            found = [document for part in reader.slices(keys) for document in part.documents]
+            assert [(d.key, text_of(d)) for d in found] == [
+                (key, ("x" if key == "a" else "y") * 200) for key in keys
+            ]
+    finally:
+        reader.close()
 
 
 MEASURE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.document_text import text_of
 from tests.support.plans import SOURCE
 from tests.support.servers import PostgresqlServer, conninfo
 from xml_extractor.engines import open_engine
@@ -155,3 +157,28 @@ def test_password_from_a_file_of_libpq(
     assert isinstance(session, PostgresqlSession)
     assert session._connection.pgconn.password == b"from the file"
     session.close()
+
+
+@pytest.mark.parametrize("large_bytes", [4, 1000], ids=["in pieces", "at once"])
+@pytest.mark.parametrize("declared", ["text", "varchar(90)"])
+def test_text_that_is_not_utf8_comes_as_bytes(
+    declared: str, large_bytes: int, postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database whose encoding is SQL_ASCII keeps any bytes; one bad document must not end a load."""
+    monkeypatch.setattr("xml_extractor.engines.postgresql_documents.LARGE_BYTES", large_bytes)
+    monkeypatch.setattr("xml_extractor.engines.postgresql_documents.PIECE_BYTES", 3)
+    with postgresql.database(options="ENCODING 'SQL_ASCII' TEMPLATE template0") as url:
+        session = open_engine(url).connect(write=True, application="tests")
+        session.execute(f"CREATE TABLE app_xml (app_id text PRIMARY KEY, app_xml {declared}, kind text)")
+        for key, content in {"ä": "<a>é漢</a>".encode(), "b": b"<\xff>", "c": None, "d": b""}.items():
+            sql = "INSERT INTO app_xml VALUES (?, convert_from(?, 'SQL_ASCII'), convert_from(?, 'SQL_ASCII'))"
+            session.execute(sql, (key, content, b"\xff" if key == "ä" else "ö".encode()))
+        session.execute("INSERT INTO app_xml VALUES ('e', '<a/>')")
+        for columns in ((), ("kind",)):
+            found = session.documents(replace(SOURCE, columns=columns), ["b", "c", "d", "e", "ä"])
+            assert [(d.key, text_of(d)) for d in found] == [
+                ("b", b"<\xff>"), ("c", None), ("d", ""), ("e", "<a/>"), ("ä", "<a>é漢</a>"),
+            ]  # fmt: skip
+            if columns:
+                assert [d.columns for d in found] == [("ö",), ("ö",), ("ö",), (None,), ("\udcff",)]
+        session.close()

@@ -137,6 +137,26 @@ def test_text_that_is_not_utf8_comes_as_bytes(engine: Engine) -> None:
     session.close()
 
 
+def test_further_text_that_is_not_utf8_is_no_text(engine: Engine) -> None:
+    """Bytes it must not come as: those of a BLOB are taken for its hexadecimal digits."""
+    session = engine.connect(write=True, application="tests")
+    session.execute("CREATE TABLE app_xml (app_id INTEGER PRIMARY KEY, app_xml TEXT, kind TEXT)")
+    session.execute("INSERT INTO app_xml VALUES (1, '<a/>', CAST(x'61ff' AS TEXT)), (2, '<a/>', x'61ff')")
+    found = session.documents(replace(SOURCE, columns=("kind",)), [1, 2])
+    assert [d.columns for d in found] == [("a\udcff",), (b"a\xff",)]
+    session.close()
+
+
+def test_a_key_that_is_not_utf8_is_refused(engine: Engine) -> None:
+    session = engine.connect(write=True, application="tests")
+    session.execute("CREATE TABLE app_xml (app_id TEXT PRIMARY KEY, app_xml TEXT)")
+    session.execute("INSERT INTO app_xml VALUES ('a', '<a/>'), (CAST(x'61ff' AS TEXT), '<a/>')")
+    assert session.key_page(SOURCE, None, None, None, 1) == ["a"]
+    with pytest.raises(sqlite3.DataError, match="neither an integer nor text in UTF-8"):
+        session.key_page(SOURCE, "a", None, None, 1)
+    session.close()
+
+
 @pytest.mark.parametrize("collation", ["BINARY", "NOCASE", "RTRIM"])
 @pytest.mark.parametrize("index", ["", "BINARY", "NOCASE"])
 def test_no_key_is_stepped_over_whatever_the_collation(engine: Engine, collation: str, index: str) -> None:
