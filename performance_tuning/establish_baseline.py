@@ -55,7 +55,7 @@ from performance_tuning.baseline.figures import BY_NAME  # noqa: E402
 from performance_tuning.baseline.running import Measured, utc_now  # noqa: E402
 from performance_tuning.baseline.showing import console, show_baseline, show_comparison, show_remarks  # noqa: E402
 from performance_tuning.measuring.errors import MeasuringError  # noqa: E402
-from performance_tuning.measuring.folders import other_folders, temporary_folder  # noqa: E402
+from performance_tuning.measuring.folders import temporary_folder  # noqa: E402
 from performance_tuning.measuring.fresh_targets import open_targets  # noqa: E402
 from performance_tuning.measuring.interrupting import Interrupted, interruptible  # noqa: E402
 from performance_tuning.measuring.load_flags import add_load_flags, load_settings, named_databases  # noqa: E402
@@ -173,12 +173,7 @@ def _establish(
     check_place(file)
     if arguments.folder is not None and not arguments.folder.is_dir():
         raise MeasuringError(f"--folder {arguments.folder}: there is no such folder; make it first")
-    with temporary_folder(arguments.folder) as folder:
-        left = other_folders(folder)
-        if left:
-            output.say(
-                f"note: folders of other runs, at work or killed, left alone: {', '.join(map(str, left))}"
-            )
+    with temporary_folder(arguments.folder, say=output.say) as folder:
         targets = open_targets(
             target_url, contract.plan, folder, in_place=arguments.in_place,
             schema=settings.load["target_schema"],

@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace, output: Output) -> ExitCode:
     settings = load_settings(arguments)
     contract = find_contract(settings.all.contract)
     chapters, data = [], []
-    with temporary_folder() as folder, ExitStack() as stack:
+    with temporary_folder(say=output.say) as folder, ExitStack() as stack:
         targets = [
             stack.enter_context(_target(word, settings, contract, folder))
             for word in arguments.targets or [SQLITE]

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from performance_tuning.measuring.folders import other_folders, temporary_folder
+from performance_tuning.measuring.folders import temporary_folder
 from performance_tuning.measuring.fresh_targets import FreshTargets, open_targets
 from performance_tuning.measuring.interrupting import Interrupted, interruptible, signals_held
 from performance_tuning.measuring.sources import DEFAULT_DOCUMENTS, Source, open_source
@@ -250,12 +250,7 @@ def _place(parsed: argparse.Namespace, study: StudyFile | None, output: Output) 
         documents = study.subject.plan.get("documents")
     if parsed.folder is not None and not parsed.folder.is_dir():
         raise UsageError(f"--folder {parsed.folder}: there is no such folder; make it first")
-    with temporary_folder(parsed.folder) as folder:
-        left = other_folders(folder)
-        if left:
-            output.say(
-                f"note: folders of other runs, at work or killed, left alone: {', '.join(map(str, left))}"
-            )
+    with temporary_folder(parsed.folder, say=output.say) as folder:
         made, kept = folder / "targets", folder / "source"
         made.mkdir()
         kept.mkdir()

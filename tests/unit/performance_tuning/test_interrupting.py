@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from performance_tuning.measuring import servers
-from performance_tuning.measuring.folders import other_folders, temporary_folder
+from performance_tuning.measuring.folders import temporary_folder
 from performance_tuning.measuring.interrupting import Interrupted, interruptible, signals_held
+from tests.support.program import CHECKOUT
 from tests.support.servers import PostgresqlServer
 from tests.support.tables import query
 
@@ -93,11 +96,24 @@ def test_in_another_thread_it_does_nothing() -> None:
     assert not failures
 
 
-def test_folders_are_removed_and_others_told(tmp_path: Path) -> None:
-    with temporary_folder(tmp_path) as first, temporary_folder(tmp_path) as second:
+def test_folders_are_removed_and_what_a_killed_run_left_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    with temporary_folder(tmp_path, say=said.append) as first, temporary_folder(tmp_path, say=said.append):
         (first / "file").touch()
-        assert other_folders(second) == [first]
     assert list(tmp_path.iterdir()) == []
+    assert said == [], "what is this run's own is nothing left behind"
+
+    killed = "import os, pathlib, signal, sys; from performance_tuning.measuring.folders import *\n"
+    killed += "with temporary_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+    killed += "    (folder / 'big').touch(); os.kill(os.getpid(), signal.SIGTERM)"
+    subprocess.run([sys.executable, "-c", killed, tmp_path], cwd=CHECKOUT, timeout=120, check=False)
+    (left,) = tmp_path.iterdir()
+    with temporary_folder(tmp_path, say=said.append):
+        pass
+    (note,) = said
+    assert f"note: {left}: left behind by a run that was killed, unless one is measuring just now" in note
+    assert "delete" in note
+    assert [path.name for path in left.iterdir()] == ["big"], "only the operator may delete it"
 
 
 def test_a_database_whose_making_was_interrupted_is_dropped(
