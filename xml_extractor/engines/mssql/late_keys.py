@@ -85,7 +85,8 @@ class MssqlLateKeys(LateKeys):
         """Build it; the lock comes first, so that what the catalogue says then is what holds."""
         session.begin()
         name = self._quote_table(step.table.name)
-        session.query(f"SELECT TOP (0) 1 FROM {name} WITH (TABLOCKX, HOLDLOCK)")
+        # One row, as for none the server would not touch the table, and so not lock it.
+        session.query(f"SELECT TOP (1) 1 FROM {name} WITH (TABLOCKX, HOLDLOCK)")
         if not self.is_built(session, step):
             for statement in self.statements(step):
                 session.execute(statement)

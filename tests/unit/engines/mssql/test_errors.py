@@ -326,6 +326,26 @@ def test_several_records(make: Any) -> None:
     assert of(make(("b", 3902))).kind is DISCONNECTED
 
 
+@pytest.mark.parametrize("make", [lambda *r: pyodbc_error("42000", *r), core_error])
+def test_rows_in_the_way_of_a_key_are_told_from_other_reasons_why_it_is_not_built(make: Any) -> None:
+    unbuilt = ("Could not create constraint or index. See previous errors.", 1750)
+    repeated = (
+        "The CREATE UNIQUE INDEX statement terminated because a duplicate key was found for the object name "
+        f"'dbo.tag' and the index name 'PK_tag'. The duplicate key value is (17, {SECRET}; (1205) [08S01]).",
+        1505,
+    )
+    orphan = (
+        'The ALTER TABLE statement conflicted with the FOREIGN KEY constraint "FK_tag". The conflict occurred '
+        "in database \"d\", table \"dbo.note\", column 'id'.",
+        547,
+    )
+    there = ("Table 'tag' already has a primary key defined on it.", 1779)
+    assert (of(make(repeated, unbuilt)).kind, of(make(repeated, unbuilt)).code) == (DATA, "unique_violation")
+    assert (of(make(orphan)).kind, of(make(orphan)).code) == (DATA, "constraint_violation")
+    assert of(make(there, unbuilt)).kind is FaultKind.FATAL
+    assert SECRET not in of(make(repeated, unbuilt)).message
+
+
 def test_recorded_records_of_the_core() -> None:
     error = RuntimeError(
         "Query execution failed: Sql Error: 50000: Class 17: State 1: hello on BABELFISH in  at line 1\n"

@@ -90,7 +90,7 @@ def test_the_table_is_locked_before_anybody_looks_whether_the_key_is_there() -> 
     session = Talk(**{"sys.tables": [(1,)]})
     late.build(session, step)  # type: ignore[arg-type]
     assert session.said[0] == "begin"
-    assert "TABLOCKX" in session.said[1]
+    assert session.said[1] == "SELECT TOP (1) 1 FROM [loan].[parent] WITH (TABLOCKX, HOLDLOCK)"
     assert "key_constraints" in session.said[-3]
     assert session.said[-2:] == [*late.statements(step), "commit"]
     session = Talk(**{"sys.tables": [(1,)], "sys.key_constraints": [(1,)]})
