@@ -6,6 +6,7 @@ server has held the rows against it and trusts it afterwards; that needs both ta
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from xml_extractor.engines.base import Engine, Session, TableSpec
@@ -98,18 +99,24 @@ class MssqlLateKeys(LateKeys):
         rows = session.query(
             "SET NOCOUNT ON; DECLARE @held int; EXEC @held = sp_getapplock @Resource = ?, "
             f"@LockMode = '{mode}', @LockOwner = 'Session', @LockTimeout = 0; SET NOCOUNT OFF; SELECT @held",
-            (self._resource(name),),
+            (self._resource(session, name),),
         )
         return int(rows[0][0]) >= 0
 
     def let_go(self, session: Session, name: str, *, shared: bool) -> None:
         """Give the application lock back, if this session has it."""
-        resource = self._resource(name)
+        resource = self._resource(session, name)
         session.execute(
             "IF APPLOCK_MODE('public', ?, 'Session') <> 'NoLock' "
             "EXEC sp_releaseapplock @Resource = ?, @LockOwner = 'Session'",
             (resource, resource),
         )
 
-    def _resource(self, name: str) -> str:
-        return f"{self._schema or ''} {name}"[:_RESOURCE_LENGTH]
+    def _resource(self, session: Session, name: str) -> str:
+        """Return the lock's name: by database and schema as the server calls them, however this loader was
+        told of them; a name that is too long for a lock is not to be another's."""
+        schema = "SCHEMA_NAME()" if self._schema is None else "SCHEMA_NAME(SCHEMA_ID(?))"
+        given = () if self._schema is None else (self._schema,)
+        ((place, schema),) = session.query(f"SELECT DB_NAME(), {schema}", given)
+        digest = hashlib.blake2b(f"{place} {schema} {name}".encode(), digest_size=16).hexdigest()
+        return f"{name[: _RESOURCE_LENGTH - len(digest) - 1]} {digest}"

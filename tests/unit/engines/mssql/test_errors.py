@@ -335,8 +335,8 @@ def test_rows_in_the_way_of_a_key_are_told_from_other_reasons_why_it_is_not_buil
         1505,
     )
     orphan = (
-        'The ALTER TABLE statement conflicted with the FOREIGN KEY constraint "FK_tag". The conflict occurred '
-        "in database \"d\", table \"dbo.note\", column 'id'.",
+        'The ALTER TABLE statement conflicted with the FOREIGN KEY constraint "FK_tag". The conflict '
+        'occurred in database "d", table "dbo.note", column \'id\'.',
         547,
     )
     there = ("Table 'tag' already has a primary key defined on it.", 1779)

@@ -19,14 +19,17 @@ class Talk:
 
     def __init__(self, **answers: list[tuple[Any, ...]]) -> None:
         self.said: list[str] = []
+        self.given: list[tuple[Any, ...]] = []
         self.answers = answers
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         self.said.append(sql)
+        self.given.append(tuple(parameters))
         return next((rows for word, rows in self.answers.items() if word in sql), [])
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         self.said.append(sql)
+        self.given.append(tuple(parameters))
         return 0
 
     def begin(self) -> None:
@@ -108,9 +111,26 @@ def test_statements_may_take_long_and_waits_for_locks_may_not() -> None:
 
 def test_what_is_held_is_told_by_what_the_server_answers() -> None:
     for answer, held in ((0, True), (1, True), (-1, False), (-999, False)):
-        session = Talk(sp_getapplock=[(answer,)])
+        session = Talk(sp_getapplock=[(answer,)], DB_NAME=[("d", "loan")])
         assert late_keys().hold(session, "a", shared=False) is held  # type: ignore[arg-type]
         assert "'Exclusive'" in session.said[-1]
-    session = Talk(sp_getapplock=[(0,)])
+    session = Talk(sp_getapplock=[(0,)], DB_NAME=[("d", "loan")])
     late_keys().hold(session, "a", shared=True)  # type: ignore[arg-type]
     assert "'Shared'" in session.said[-1]
+
+
+def test_a_lock_is_told_by_database_schema_and_the_whole_of_its_name() -> None:
+    def lock(name: str, database: str = "d", schema: str = "loan") -> Any:
+        session = Talk(sp_getapplock=[(0,)], DB_NAME=[(database, schema)])
+        late_keys().hold(session, name, shared=True)  # type: ignore[arg-type]
+        (resource,) = session.given[-1]
+        late_keys().let_go(session, name, shared=True)  # type: ignore[arg-type]
+        assert session.given[-1] == (resource, resource)
+        assert len(resource) <= 255
+        return resource
+
+    long = "a" * 300
+    locks = [lock("a"), lock("b"), lock(long), lock(f"{long}b"), lock("a", "e"), lock("a", "d", "dbo")]
+    assert len(set(locks)) == len(locks)
+    assert lock("a") == locks[0]
+    assert all(resource.startswith("a") for resource in locks if resource != locks[1])
