@@ -77,8 +77,9 @@ class SourceReader:
             self._connected()
         except Exception as error:
             fault = self._engine.classify(error)
+            display = self._engine.display
             raise SourceError(
-                f"cannot connect to the source {self._engine.display}: {fault.message}"
+                f"cannot connect to the source {display}: {fault.message.removeprefix(f'{display}: ')}"
                 + _CONNECT_ADVICE.get(fault.code, _SERVER_ADVICE)
             ) from error
 
@@ -294,8 +295,10 @@ class SourceReader:
         except Exception as error:
             fault = self._engine.classify(error)
             code = fault.native_code or fault.code
+            display = self._engine.display
+            said = fault.message.removeprefix(f"{display}: ")
             raise SourceError(
-                f"the source {self._engine.display} failed to {doing}: {fault.message} ({code})"
+                f"the source {display} failed to {doing}: {said} ({code})"
                 + _advice(fault.kind, self._retry_seconds)
             ) from error
 
@@ -337,4 +340,4 @@ def _advice(kind: FaultKind, retry_seconds: float) -> str:
             f"; it did not come back within {retry_seconds:.0f} s (--retry-seconds); run the same command "
             "again when it is there, and the load goes on where it stopped"
         )
-    return ""
+    return "; trying again cannot cure this; mend the cause, then run the same command again"

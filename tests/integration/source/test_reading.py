@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tests.support.document_text import text_of
 from tests.support.tables import portable
@@ -202,3 +204,25 @@ def test_a_first_connection_that_fails_ends_at_once() -> None:
             reader.open()
         assert monotonic() - started < 10
         reader.close()
+
+
+@pytest.mark.postgresql
+def test_a_right_that_is_missing_is_named_once_with_what_will_not_help(postgresql_url: str) -> None:
+    engine = open_engine(postgresql_url)
+    session = engine.connect(write=True, application="tests")
+    role = f"weak_{secrets.token_hex(4)}"
+    try:
+        session.execute("CREATE TABLE app_xml (k integer PRIMARY KEY, d text)")
+        session.execute(f"CREATE ROLE {role} LOGIN")
+        url = make_url(postgresql_url).set(username=role, password=None)
+        weak = open_engine(url.render_as_string(hide_password=False))
+        reader = open_reader(weak, source())
+        with pytest.raises(SourceError) as caught:
+            all_keys(reader)
+        reader.close()
+    finally:
+        session.execute(f"DROP ROLE {role}")
+        session.close()
+    said = str(caught.value)
+    assert "permission denied for table app_xml (42501); trying again cannot cure this" in said
+    assert said.count(weak.display) == 1

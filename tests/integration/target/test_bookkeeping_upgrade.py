@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +15,7 @@ from tests.support.tables import dialect_of, execute, query
 from tests.support.target_plans import plan as two_tables
 from tests.support.target_plans import refused
 from xml_extractor.engines import open_engine
-from xml_extractor.engines.base import Engine, table_specs
+from xml_extractor.engines.base import Engine, Session, table_specs
 from xml_extractor.errors import TargetSchemaError, UsageError
 from xml_extractor.mapping.records import DocumentRecord, State
 from xml_extractor.operations.bookkeeping import Bookkeeping
@@ -225,3 +227,53 @@ def test_finished_ranges_of_before_are_forgotten(old: Engine, database_url: str)
         session.close()
     prepare(old).close()
     assert query(database_url, "SELECT * FROM load_ranges") == []
+
+
+def test_an_upgrade_that_is_cut_off_changes_nothing_and_is_done_by_the_next(
+    old: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [digests_of(database_url, table) for table in ("load_ledger", "load_quarantine")]
+    session = old.connect(write=True, application="tests")
+
+    change = type(session).execute_many
+
+    def cut_off(self: Session, sql: str, parameters: Any) -> None:
+        if "load_quarantine" in sql:  # rows of the ledger are changed by then
+            raise KeyboardInterrupt
+        change(self, sql, parameters)
+
+    try:
+        with monkeypatch.context() as context:
+            context.setattr(type(session), "execute_many", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                upgrading.upgrade(old, session, datetime(2025, 1, 2, tzinfo=UTC), dry_run=False)
+    finally:
+        session.close()
+    assert [digests_of(database_url, table) for table in ("load_ledger", "load_quarantine")] == before
+    assert query(database_url, "SELECT MAX(version) FROM load_schema") == [(3,)]
+    prepare(old).close()
+    known = DocumentDigests(target_plans.SOURCE, two_tables().contract)
+    assert digests_of(database_url, "load_ledger") == {str(key): known.digest(key) for key in (1, 2, 3)}
+    assert digests_of(database_url, "load_quarantine") == {"3": known.digest(3)}
+
+
+def test_two_loaders_that_upgrade_at_once_agree(
+    old: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has seen the old layout before the first commits, and waits for it."""
+    both = threading.Barrier(2)
+    found = upgrading.installed_version
+
+    def seen_by_both(session: Session) -> int:
+        version = found(session)
+        both.wait(30)
+        return version
+
+    monkeypatch.setattr(upgrading, "installed_version", seen_by_both)
+    with ThreadPoolExecutor(2) as threads:
+        handles = [future.result(60) for future in [threads.submit(prepare, old) for _ in range(2)]]
+    for handle in handles:
+        assert handle.lookup([1, 2, 3, 4]).keys() == {1, 2, 3}
+        handle.close()
+    assert query(database_url, "SELECT version FROM load_schema ORDER BY version") == [(1,), (2,), (3,), (4,)]
+    assert len(digests_of(database_url, "load_ledger")) == 3

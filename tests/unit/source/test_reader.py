@@ -131,6 +131,7 @@ def test_a_fatal_fault_ends_at_once(engine: FakeEngine) -> None:
     with pytest.raises(SourceError, match="something is broken") as caught:
         reader.documents([1])
     assert "--retry-seconds" not in str(caught.value)
+    assert "trying again cannot cure this" in str(caught.value)
     assert engine.failures == []
 
 
