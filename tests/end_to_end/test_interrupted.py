@@ -224,8 +224,12 @@ def test_connections_cut_again_and_again_cost_nothing(
     done = threading.Event()
 
     def cut() -> None:
-        while not done.wait(0.25):
+        # Each pause is longer than the one before: on a machine that is slow enough, no batch would ever
+        # get through between two cuts that follow one another always as fast.
+        pause = 0.1
+        while not done.wait(pause):
             proxy.cut()
+            pause *= 1.15
 
     options = LoadOptions(create_tables=True, batch_size=40, executor=executor, insert_threads=2)
     load(source_url, postgresql_url, contract, LoadOptions(create_tables=True, limit=1))
