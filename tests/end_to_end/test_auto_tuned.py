@@ -103,7 +103,7 @@ def test_a_restlessly_tuned_load_gives_the_same_tables(
 ) -> None:  # fmt: skip
     summary = load(source_url, database_url, contract, options(executor=executor, queue_size=20))
     assert summary.documents.read == DOCUMENTS
-    assert restless.changes > 3
+    assert restless.changes > 0  # how many depends on how often a busy machine lets the tuner look
     assert summary.profile is not None
     last = summary.profile.samples[-1]
     assert last.insert_threads == summary.insert_threads, "samples show what was in force"
