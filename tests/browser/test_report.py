@@ -13,7 +13,7 @@ from tests.support.program import run_command, run_program
 from tests.unit.report.test_load_page import HOSTILE, hostile
 from xml_extractor.errors import ExitCode
 from xml_extractor.profiling.report.load_page import write_load_report
-from xml_extractor.profiling.summary import LoadSummary
+from xml_extractor.profiling.summary import DocumentCounts, LoadSummary
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,28 @@ def test_everything_stands_out_in_both_themes(window: Window, page: Path, width:
     assert not low, json.dumps(low[:5], indent=1)
     is_dark = window.run("return getComputedStyle(document.body).backgroundColor") != "rgb(244, 246, 249)"
     assert is_dark is dark
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_run_that_found_nothing_pending_shows_that_and_no_plots(
+    window: Window, folder: Path, dark: bool
+) -> None:
+    file = written(
+        folder / "idle.html",
+        made_up.empty(
+            documents=DocumentCounts(read=30, already_loaded=28, quarantined=2), rows={"note": 0},
+            profile=made_up.profile(samples=3), settings={"on_change": "ignore"},
+        ),
+    )  # fmt: skip
+    window.open(file, width=390, dark=dark)
+    assert "Nothing was pending" in window.run(
+        "return document.querySelector('main').innerText.slice(0, 100)"
+    )
+    assert window.run("return document.querySelectorAll('svg.plot').length") == 0
+    assert overflow(window) <= 0
+    low = [one for one in window.contrasts() if one["contrast"] < (4.5 if one["kind"] == "text" else 3)]
+    assert not low, json.dumps(low[:5], indent=1)
+    assert window.complaints == []
 
 
 def test_paper_is_white(window: Window, page: Path) -> None:

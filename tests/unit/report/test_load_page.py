@@ -234,6 +234,68 @@ def test_an_ordinary_report_is_small(ordinary: str) -> None:
     assert len(ordinary.encode()) < 250_000
 
 
+IDLE = {
+    "clocks": StageClocks(), "quarantine_reasons": {}, "notes": [], "retries": 0, "unknown_elements": {},
+    "rows": {"app_base": 0}, "profile": made_up.profile(samples=3), "bottleneck": "Nothing was slow.",
+}  # fmt: skip
+
+
+def test_where_nothing_was_pending_the_page_says_so_and_what_the_ledger_holds() -> None:
+    """As `make run` makes it the second time: samples were taken, but every plot would be empty."""
+    counts = DocumentCounts(read=10_000, already_loaded=9_950, quarantined=48, skipped=2)
+    made = page(made_up.summary(documents=counts, **IDLE))
+    text = text_of(made)
+    for said in (
+        "Nothing new to load: 9,950 documents are already loaded.", "What the ledger holds",
+        "Nothing was pending", "No document was waiting to be loaded", "99.5% of those read",
+        "48 documents had been in quarantine",
+    ):  # fmt: skip
+        assert said in text, said
+    assert figures(made) == {
+        "documents.read": 10_000, "documents.already_loaded": 9_950, "documents.quarantined": 48,
+        "documents.skipped": 2, "seconds": 60.25,
+    }  # fmt: skip
+    for absent in (
+        'class="plot"',
+        "-title",
+        "Throughput",
+        "Rows by table",
+        "Documents per second",
+        "What held it back",
+    ):
+        assert absent not in made, absent
+    assert "Settings and versions" in text
+
+
+def test_an_empty_source_is_told_from_documents_that_are_loaded() -> None:
+    text = text_of(page(made_up.summary(documents=DocumentCounts(), **IDLE)))
+    assert "The source holds no documents in this range, so there was nothing to load." in text
+    assert "the ledger knows each" not in text
+
+
+@pytest.mark.parametrize(("word", "said"), [("ignore", True), ("report", False), ("replace", False)])
+def test_that_nobody_looked_for_changes_is_said_where_nobody_did(word: str, said: bool) -> None:
+    counts = DocumentCounts(read=5, already_loaded=5)
+    text = text_of(page(made_up.summary(documents=counts, **IDLE, settings={"on_change": word})))
+    assert ("was not looked at" in text) is said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"error": "gone", "error_code": ExitCode.TARGET_FAILED},
+        {"stopped_by_signal": signal.SIGTERM},
+        {"quarantine_reasons": {"empty_document": 3}},  # refused before it could be parsed
+        {"clocks": StageClocks(0.1, 0.1)},
+    ],
+    ids=["failed", "stopped", "refused", "worked"],
+)
+def test_a_run_that_did_something_is_not_called_idle(changes: dict[str, Any]) -> None:
+    made = page(made_up.summary(documents=READ, **{**IDLE, **changes}))
+    assert "Nothing was pending" not in text_of(made)
+    assert "documents.loaded" in figures(made)
+
+
 @pytest.mark.parametrize("samples", [0, 1, 2])
 def test_a_short_load_has_no_time_line(samples: int) -> None:
     made = page(made_up.summary(profile=made_up.profile(samples=samples)))

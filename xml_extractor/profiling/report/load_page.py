@@ -25,6 +25,7 @@ from xml_extractor.profiling.report.blocks import (
     Tone,
 )  # fmt: skip
 from xml_extractor.profiling.report.formats import count, milliseconds, plural, rate, share
+from xml_extractor.profiling.report.idle import idle_section, nothing_was_pending
 from xml_extractor.profiling.report.observations import observations
 from xml_extractor.profiling.summary import NO_INSERTS, LoadSummary
 from xml_extractor.profiling.summary_text import headline, remarks
@@ -123,16 +124,21 @@ def _facts(summary: LoadSummary, profile: LoadProfile | None) -> Iterator[tuple[
 
 
 def _sections(summary: LoadSummary, profile: LoadProfile | None, *, dry_run: bool) -> Iterator[Section]:
-    cards = Cards(list(_cards(summary, profile, dry_run=dry_run)))
-    yield _section("Headline figures", [*_error(summary), cards])
-    yield _section("What held it back", _bottleneck(summary, profile))
-    if profile is not None:
+    idle = nothing_was_pending(summary)
+    if idle:
+        yield idle_section(summary)
+    else:
+        cards = Cards(list(_cards(summary, profile, dry_run=dry_run)))
+        yield _section("Headline figures", [*_error(summary), cards])
+        yield _section("What held it back", _bottleneck(summary, profile))
+    if profile is not None and not idle:
         yield _section("Over time", _over_time(profile))
         yield _section("Where the time went", _where(profile))
         yield _section("How long things took", _durations(profile))
     yield _section("Documents and rows", _counts(summary, dry_run=dry_run))
     slow = [] if profile is None else _slowest(profile)
-    yield _section("Slow and refused documents", [*slow, *_quarantine(summary)])
+    refused = "Refused documents" if idle else "Slow and refused documents"
+    yield _section(refused, [*slow, *_quarantine(summary)])
     points = remarks(summary, dry_run=dry_run)
     yield _section("Notes", [Text(points=points, name="notes")] if points else [])
     yield _section("Settings and versions", _settings(summary))
@@ -320,7 +326,7 @@ def _counts(summary: LoadSummary, *, dry_run: bool) -> Iterator[Table]:
         ],
         foot=("read", count(documents.read)),
     )
-    if not summary.rows:
+    if not summary.rows or nothing_was_pending(summary):
         return
     most = max(summary.rows.values()) or 1
     rows, rest = _longest(list(summary.rows.items()))
