@@ -12,6 +12,7 @@ from tests.support.program import run_command, run_program
 from tests.support.tables import dialect_of, execute, ledger, portable, query, read_tables
 from xml_extractor import Contract, LoadOptions, load
 from xml_extractor.engines import open_engine
+from xml_extractor.errors import SourceError
 
 CONTRACT = """
 contract: notes
@@ -223,3 +224,29 @@ def test_rows_that_vanish_or_change_in_mid_run_leave_the_sums_whole(
     )
     assert summary.documents.read == summary.documents.loaded <= 1000
     assert len(read_tables(database_url, contract.plan)["note"]) == summary.documents.loaded
+
+
+@pytest.mark.parametrize("keys", ["during", "after"])
+def test_integers_and_text_in_one_key_column_are_never_loaded_both(
+    keys: str, tmp_path: Path, postgresql_url: str, contract_file: Path
+) -> None:
+    """Not where they are there from the start, and not where text comes while integers are loaded."""
+    contract = Contract.read(contract_file)
+    source = f"sqlite:///{(tmp_path / 'source.db').as_posix()}"
+    fill(source, {number: note(f"n{number}") for number in range(1, 21)}, key="NOT NULL")
+
+    def on_start(_: object) -> None:
+        execute(source, f"INSERT INTO app_xml VALUES ('7', {quoted(note('seven'))})")
+
+    options = LoadOptions(create_tables=True, executor="serial", keys=keys, batch_size=5)
+    for told, start in (("has come to hold both integers and text", on_start), ("integer and text", None)):
+        with pytest.raises(SourceError, match=told):
+            load(source, postgresql_url, contract, options, on_start=start)
+    execute(source, "DELETE FROM app_xml WHERE id = '7'", "UPDATE app_xml SET id = CAST(id AS INTEGER)")
+    summary = load(source, postgresql_url, contract, options)
+    assert summary.exit_code == 0
+    assert summary.documents.read == 20
+    assert sorted(read_tables(postgresql_url, contract.plan)["note"]) == [
+        (number, f"n{number}", 1) for number in range(1, 21)
+    ]
+    assert ledger(postgresql_url) == {str(number): "loaded" for number in range(1, 21)}

@@ -70,6 +70,7 @@ class SourceReader:
         self._retry_seconds = retry_seconds
         self._stop_event = stop_event or threading.Event()
         self._session: Session | None = None
+        self._key_kind: type[Key] | None = None  # of the keys that were read so far
 
     def open(self) -> None:
         """Connect.  Tried once: a source that is not there ends the run at once (law 6)."""
@@ -129,7 +130,7 @@ class SourceReader:
         is, and rows inserted or deleted meanwhile shift nothing.
 
         Raises:
-            SourceError: a key is NULL or comes twice, or keys do not ascend.
+            SourceError: a key is NULL or comes twice, some are integers and some text, or keys do not ascend.
         """
         seen_ends: set[Key] = set()  # one key a page
         while True:
@@ -234,6 +235,7 @@ class SourceReader:
             )
         if not keys:
             return keys
+        self._refuse_mixed(keys)
         repeated = _first_repeated(keys if after is None else [after, *keys])
         if repeated is not None:
             raise self._not_unique(repeated)
@@ -244,6 +246,22 @@ class SourceReader:
             raise self._not_ascending(after, keys[0])
         seen_ends.add(keys[-1])
         return keys
+
+    def _refuse_mixed(self, keys: Sequence[Key]) -> None:
+        """Refuse integers beside texts: the documents 7 and '7' would write, and look up, the same rows.
+
+        Where a column can hold both, :meth:`check` has seen that it does not, but rows are added meanwhile.
+        """
+        kinds = set(map(type, keys))
+        if self._key_kind is not None:
+            kinds.add(self._key_kind)
+        if len(kinds) > 1:
+            raise SourceError(
+                f"{self._key_column} has come to hold both integers and text: keys have to be all integers "
+                "or all text, or 7 and '7' could not be told apart in the target; convert the column. What "
+                "was loaded before stays"
+            )
+        self._key_kind = kinds.pop()
 
     def _not_ascending(self, key: Key | None, next_key: Key) -> SourceError:
         return SourceError(

@@ -168,6 +168,8 @@ def test_abort_breaks_the_statement_that_runs(engine: FakeEngine) -> None:
         ({None: ["a", "b"], "b": ["b", "c"]}, "not unique"),
         ({None: [2, 1]}, "ascending"),
         ({None: [1, 2], 2: [1, 3]}, "ascending"),
+        ({None: [1, "1"]}, "both integers and text"),
+        ({None: [1, 2], 2: ["1"]}, "both integers and text"),
         ({None: ["a", "b"], "b": ["c", "a"], "a": ["d", "b"]}, "ascending"),
     ],
 )
@@ -177,6 +179,15 @@ def test_keys_that_cannot_be_paged_are_refused(
     engine.pages = lambda after: pages[after]
     with pytest.raises(SourceError, match=message):
         list(reader_of(engine).key_pages(page_size=2))
+
+
+def test_keys_of_one_kind_are_asked_for_across_all_pages(engine: FakeEngine) -> None:
+    """Also where the pages between were passed over."""
+    reader = reader_of(engine)
+    engine.pages = lambda after: [1, 2] if after is None else ["x"]
+    assert next(reader.key_pages(page_size=2)) == [1, 2]
+    with pytest.raises(SourceError, match="both integers and text"):
+        next(reader.key_pages(page_size=2, after=9))
 
 
 def test_strings_may_sort_as_their_collation_says(engine: FakeEngine) -> None:
