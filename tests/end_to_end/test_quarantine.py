@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +28,7 @@ from xml_extractor.operations import opening, quarantine, quarantine_purge
 from xml_extractor.operations.bookkeeping import Bookkeeping
 from xml_extractor.operations.quarantine import QuarantineFilter, quarantine_pages
 from xml_extractor.operations.quarantine_export import file_name
+from xml_extractor.target.ledger import DocumentDigests
 from xml_extractor.target.timestamps import timestamp
 
 BAD: dict[Key, str] = {
@@ -348,6 +351,40 @@ def test_a_document_that_a_replay_has_settled_meanwhile_is_left_alone(
     finally:
         session.close()
     assert ledger(database_url)["1"] == "loaded"
+
+
+@pytest.mark.parametrize("make_pending", [False, True])
+def test_a_purge_locks_what_it_changes_in_the_order_of_all_others(
+    postgresql_url: str, make_pending: bool
+) -> None:
+    """Ledger rows first, in the order of the keys: while it waits for the first, it holds nothing that
+    whoever has that may want next."""
+    keys = [f"k{number}" for number in range(1, 6)]
+    digests = DocumentDigests("shop", "orders")
+    assert min(map(digests.digest, keys)) != digests.digest(keys[0]), "else their order would not show"
+    write_source(postgresql_url, dict.fromkeys(keys, "<Order"))
+    run(postgresql_url, postgresql_url)
+    engine = open_engine(postgresql_url)
+    replay = engine.connect(write=True, application="replay")
+    replay.begin()
+    assert replay.execute("UPDATE load_ledger SET batch = batch WHERE source_key = 'k1'") == 1
+    with ThreadPoolExecutor(1) as threads:
+        try:
+            purged = threads.submit(
+                quarantine_purge.purge, postgresql_url, LoadOptions(), QuarantineFilter(),
+                make_pending=make_pending,
+            )  # fmt: skip
+            deadline = time.monotonic() + 30
+            while not query(postgresql_url, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            for table in ("load_ledger", "load_runs", "load_quarantine"):
+                assert replay.query(f"SELECT 1 FROM {table} FOR UPDATE NOWAIT")
+        finally:
+            replay.rollback()
+            replay.close()
+        assert purged.result(60).documents == 5
+    assert ledger(postgresql_url) == ({} if make_pending else dict.fromkeys(keys, "skipped"))
 
 
 @pytest.mark.parametrize("make_pending", [False, True])

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xml_extractor.engines.base import Session
-from xml_extractor.mapping.records import State
+from xml_extractor.mapping.records import Key, State
 from xml_extractor.operations.bookkeeping import Bookkeeping
 from xml_extractor.operations.quarantine import QuarantinedDocument, QuarantineFilter, quarantine_pages
 from xml_extractor.settings import LoadOptions
 from xml_extractor.target import ranges
 from xml_extractor.target.bookkeeping import LEDGER, QUARANTINE
 from xml_extractor.target.failures import Connection, retried
+from xml_extractor.target.ledger import DocumentDigests
 from xml_extractor.target.timestamps import timestamp, utc_now
 
 
@@ -106,10 +107,12 @@ def _purge_batch(
     session.begin()
     try:
         purged = []
-        for (source_name, contract), documents in by_source.items():
-            # First, so that everybody who changes both locks them in one order.
-            ranges.forget(session, source_name, contract, sorted({each.ledger_load_id for each in documents}))
+        # Ledger rows in the order of the keys, then what loads have claimed, then quarantine: as everybody
+        # takes them who changes these, so that none waits for another in a circle.
+        for (source_name, contract), unsorted in sorted(by_source.items()):
+            documents = _in_key_order(unsorted, DocumentDigests(source_name, contract))
             ours = _take(session, documents, batch, make_pending=make_pending)
+            ranges.forget(session, source_name, contract, sorted({each.ledger_load_id for each in documents}))
             _each(
                 session,
                 f"DELETE FROM {session.table(QUARANTINE)} WHERE digest = ?",
@@ -123,6 +126,17 @@ def _purge_batch(
     return purged
 
 
+def _in_key_order(
+    documents: list[QuarantinedDocument], digests: DocumentDigests
+) -> list[QuarantinedDocument]:
+    def place(document: QuarantinedDocument) -> tuple[bool, Key]:
+        key = digests.key(document.digest, document.key)
+        key = document.key if key is None else key
+        return isinstance(key, str), key
+
+    return sorted(documents, key=place)
+
+
 def _take(
     session: Session, documents: list[QuarantinedDocument], batch: int, *, make_pending: bool
 ) -> list[QuarantinedDocument]:
@@ -130,25 +144,28 @@ def _take(
     ledger = session.table(LEDGER)
     newer = [each for each in documents if each.is_newer_version]
     refused = [each for each in documents if not each.is_newer_version]
+    now = timestamp(utc_now())
+    _each(
+        session,
+        f"UPDATE {ledger} SET state = ?, batch = ?, committed_at = ? WHERE digest = ? AND batch = ?",
+        [
+            # The loaded version stays as it is; only nobody else is to find the row as it was.
+            (
+                State.LOADED.value if each.is_newer_version else State.SKIPPED.value,
+                batch,
+                now,
+                each.digest,
+                each.batch,
+            )
+            for each in documents
+        ],
+    )
     if make_pending:
         _each(
             session,
             f"DELETE FROM {ledger} WHERE digest = ? AND batch = ?",
-            [(each.digest, each.batch) for each in refused],
+            [(each.digest, batch) for each in refused],
         )
-    else:
-        now = timestamp(utc_now())
-        _each(
-            session,
-            f"UPDATE {ledger} SET state = ?, batch = ?, committed_at = ? WHERE digest = ? AND batch = ?",
-            [(State.SKIPPED.value, batch, now, each.digest, each.batch) for each in refused],
-        )
-    # The loaded version stays as it is; only nobody else is to find the row as it was.
-    _each(
-        session,
-        f"UPDATE {ledger} SET batch = ?, committed_at = ? WHERE digest = ? AND batch = ?",
-        [(batch, timestamp(utc_now()), each.digest, each.batch) for each in newer],
-    )
     left = {
         bytes(digest): int(number)
         for digest, number in session.existing(
