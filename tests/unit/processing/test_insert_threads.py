@@ -159,8 +159,9 @@ def test_who_leaves_is_waited_for_with_its_batch_in_hand(pool: Pool) -> None:
     assert not pool.threads.is_settled()
     pool.target.gate.set()
     pool.settle()
-    assert pool.target.keys == list(range(15))
+    assert len(pool.target.keys) >= 10  # the batches of the two that have left
     pool.finish()
+    assert pool.target.keys == list(range(15))
 
 
 def test_who_leaves_passes_on_that_records_have_come(pool: Pool) -> None:
