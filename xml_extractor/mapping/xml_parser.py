@@ -114,7 +114,11 @@ class DocumentParser:
         try:
             if len(data) > LARGE_BYTES and (root := self._parse_in_pieces(data)) is not None:
                 return root
-            return etree.fromstring(data, self._parser)
+            root = etree.fromstring(data, self._parser)
+            forgiven = _forgiven(self._parser.error_log)
+            if forgiven is None:
+                return root
+            rejection = _rejection(forgiven.type, forgiven.line, forgiven.column)
         except etree.XMLSyntaxError as error:
             # Not chained: libxml2's message can quote the document.
             number: int = error.code  # type: ignore[attr-defined]  # missing from the stubs
@@ -140,7 +144,7 @@ class DocumentParser:
             root: etree._Element = parser.close()
         except etree.XMLSyntaxError:
             return None
-        return root
+        return root if _forgiven(parser.feed_error_log) is None else None
 
 
 def _refused_source(code: str, message: str) -> DocumentRejected:
@@ -151,10 +155,23 @@ def _refused_parse(code: str, message: str) -> DocumentRejected:
     return DocumentRejected(Rejection(Stage.PARSE, code, message))
 
 
+def _forgiven(log: Any) -> Any:
+    """Return the first error of a document that was parsed all the same; None where there is none.
+
+    lxml goes by what libxml2 has to say last: a prefix that is not declared is forgiven where a warning comes
+    after it, and what is captured of such a document would be no XML by itself.
+    """
+    return next((entry for entry in log if entry.level >= etree.ErrorLevels.ERROR), None)
+
+
 def _syntax_rejection(error: etree.XMLSyntaxError) -> Rejection:
     line, column = error.position
-    place = f"line {line}, column {column}"
     number: int = error.code  # type: ignore[attr-defined]  # missing from the stubs
+    return _rejection(number, line, column)
+
+
+def _rejection(number: int, line: int, column: int) -> Rejection:
+    place = f"line {line}, column {column}"
     name = etree.ErrorTypes._getName(number, "unknown error")
     if number in _ENTITY_CODES:
         return Rejection(

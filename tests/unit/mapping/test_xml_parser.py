@@ -10,7 +10,7 @@ from lxml import etree
 from xml_extractor.mapping.document_hash import document_hash
 from xml_extractor.mapping.records import Rejection, SourceDocument, Stage
 from xml_extractor.mapping.rejection import DocumentRejected
-from xml_extractor.mapping.xml_parser import MAX_DEPTH, DocumentParser
+from xml_extractor.mapping.xml_parser import LARGE_BYTES, MAX_DEPTH, DocumentParser
 
 
 def parsed(content: str | bytes | None) -> str:
@@ -350,3 +350,22 @@ def test_large_documents_in_pieces_are_what_they_are_whole(
             found = error.rejection
         assert found == whole
         assert etree.tostring(parser.parse("<ok/>")) == b"<ok/>"
+
+
+@pytest.mark.parametrize("large_bytes", [1, LARGE_BYTES], ids=["in pieces", "at once"])
+def test_an_undeclared_prefix_is_refused_whatever_the_parser_says_after_it(
+    large_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lxml itself forgives an error after which there comes a warning."""
+    monkeypatch.setattr("xml_extractor.mapping.xml_parser.LARGE_BYTES", large_bytes)
+    parser = DocumentParser()
+    warned = "<r><b xml:space='odd'/></r>"
+    for _ in range(2):
+        for content in ("<r><a p:k='1'/></r>", "<r><a p:k='1'/><b xml:space='odd'/></r>"):
+            with pytest.raises(DocumentRejected) as caught:
+                parser.parse(content)
+            assert caught.value.rejection.code == "not_well_formed"
+            assert caught.value.rejection.message == (
+                "not well-formed XML at line 1, column 14 (NS_ERR_UNDEFINED_NAMESPACE)"
+            )
+        assert parser.parse(warned).tag == "r"
