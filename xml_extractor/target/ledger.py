@@ -77,7 +77,7 @@ class DocumentDigests:
 def candidates(text: str) -> list[Key]:
     """Return all keys that have this :func:`key_text`."""
     found: list[Key] = [text]
-    if text.lstrip("-").isdecimal():
+    if _WHOLE_NUMBER.fullmatch(text):
         found.insert(0, int(text))
     if "\\" in text:
         found.append(_unescaped(text))
@@ -112,6 +112,8 @@ def storable(text: str) -> str:
     return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+_WHOLE_NUMBER: Final = re.compile("-?[0-9]{1,1000}")
+"""What a whole number's text looks like; no database has longer ones, and Python refuses to read those."""
 _NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _ESCAPE: Final = re.compile(r"\\(?:(\\)|x(00)|u(d[89a-f][0-9a-f]{2}))")
 

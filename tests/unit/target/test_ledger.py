@@ -60,6 +60,12 @@ def test_a_key_is_found_again_from_digest_and_text(key: Key) -> None:
     assert type(found) is type(key)
 
 
+@pytest.mark.parametrize("key", ["--5", "-", "9" * 5000, "-0", "٣", "\\x00--5"], ids=range(6))
+def test_texts_that_look_like_numbers_are_found_again_too(key: str) -> None:
+    digests = DocumentDigests("lending", "loan")
+    assert digests.key(digests.digest(key), key) == key
+
+
 @given(KEYS)
 def test_key_text_can_be_stored_anywhere(key: Key) -> None:
     text = key_text(key)
