@@ -279,6 +279,15 @@ def test_who_only_connects_when_all_is_done_is_not_waited_for(pool: Pool) -> Non
     assert not pool.state.ended.is_set()
 
 
+def test_who_is_not_wanted_any_more_before_it_runs_does_not_connect(pool: Pool) -> None:
+    late = pool._make(2, lambda error: None)
+    assert late.leave_unconnected()
+    late.thread.start()
+    late.thread.join(BOUND_SECONDS)
+    assert not late.thread.is_alive()
+    assert (pool.target.connections, pool.target.closed) == (1, 1)
+
+
 def test_who_may_hold_a_batch_is_waited_for(pool: Pool) -> None:
     pool.target.gate.clear()
     pool.threads.start(1)
