@@ -31,7 +31,7 @@ from xml_extractor.profiling.report.blocks import (
 from xml_extractor.profiling.report.load_page import load_page, write_load_report
 from xml_extractor.profiling.report.load_plots import timeline
 from xml_extractor.profiling.report.page import render
-from xml_extractor.profiling.summary import DocumentCounts, LoadSummary
+from xml_extractor.profiling.summary import DocumentCounts, KeyFigures, LoadSummary
 
 NOTHING = LoadProfile(
     started_at="2026-03-01T09:30:00Z", seconds=0.0, samples=(), workers=(), inserting=InsertClocks(),
@@ -271,6 +271,13 @@ def test_an_empty_source_is_told_from_documents_that_are_loaded() -> None:
     text = text_of(page(made_up.summary(documents=DocumentCounts(), **IDLE)))
     assert "The source holds no documents in this range, so there was nothing to load." in text
     assert "the ledger knows each" not in text
+
+
+def test_the_time_of_keys_that_were_owed_is_not_called_looking() -> None:
+    counts = DocumentCounts(read=5, already_loaded=5)
+    text = text_of(page(made_up.summary(documents=counts, **IDLE, keys=KeyFigures(built=3, seconds=50.0))))
+    assert "to find that out, and to build the keys that were owed" in text
+    assert "and to build" not in text_of(page(made_up.summary(documents=counts, **IDLE)))
 
 
 @pytest.mark.parametrize(("word", "said"), [("ignore", True), ("report", False), ("replace", False)])

@@ -48,7 +48,7 @@ def _cards(summary: LoadSummary) -> Iterator[Card]:
             part = f"{share(number / documents.read)} of those read" if number else ""
             tone = Tone.LOOK if number and name == "quarantined" else Tone.PLAIN
             yield Card(label, count(number), note=part, name=f"documents.{name}", raw=number, tone=tone)
+    note = "to find that out" + (", and to build the keys that were owed" if summary.keys.built else "")
     yield Card(
-        "Time", formats.seconds(summary.seconds), note="to find that out", name="seconds",
-        raw=round(summary.seconds, 3),
+        "Time", formats.seconds(summary.seconds), note=note, name="seconds", raw=round(summary.seconds, 3),
     )  # fmt: skip
