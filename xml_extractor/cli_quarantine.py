@@ -162,6 +162,7 @@ def list_(arguments: argparse.Namespace, settings: Settings, output: Output) -> 
     documents: list[QuarantinedDocument] = []
     groups: list[QuarantineGroup] = []
     with Bookkeeping(cli_commands._databases(settings).target, settings.options()) as bookkeeping:
+        place = bookkeeping.engine.display  # another database has other documents in quarantine
         total = count_quarantined(bookkeeping.ask, wanted)
         if total and (each or arguments.json):
             documents = list_quarantined(bookkeeping.ask, wanted, arguments.first)
@@ -175,7 +176,9 @@ def list_(arguments: argparse.Namespace, settings: Settings, output: Output) -> 
                 "documents": [document.to_json() for document in documents],
             }
         )
-    elif not total:
+        return ExitCode.NEEDS_A_LOOK if total else ExitCode.OK
+    output.line(place)
+    if not total:
         output.line(f"No document{_restriction(arguments)} is in quarantine.")
     elif each:
         show_documents(output, documents)

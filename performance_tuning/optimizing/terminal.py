@@ -190,7 +190,7 @@ def _print_map(output: Output, found: Findings) -> None:
     else:
         heat = Table(box=None, pad_edge=False, padding=(0, 0))
         for head in heads:
-            heat.add_column(head, justify="right")
+            heat.add_column(Text(f"{head} "), justify="right")
         for row, cells in zip(rows, table.cells, strict=True):
             heat.add_row(
                 Text(row[0] + " "),

@@ -120,7 +120,15 @@ def remarks(summary: LoadSummary, *, dry_run: bool = False) -> list[str]:
             f"{_times(summary.loaded_under_another_plan, 'document was', 'documents were')} loaded or "
             "skipped under another version of the contract; --on-plan-change reload settles them anew."
         )
-    if summary.documents.quarantined:
+    counts = summary.documents
+    if counts.skipped and not counts.loaded and not counts.already_loaded and not dry_run:
+        lines.append(
+            f"{_times(counts.skipped, 'document was', 'documents were')} skipped and none was loaded: "
+            "what is skipped has another root element than the contract names (document.root), does not meet "
+            "its condition (document.where), or was purged from quarantine. If that was not meant, correct "
+            "the contract and load with --on-plan-change reload, which tries skipped documents again."
+        )
+    if counts.quarantined:
         lines.append(_refused(summary, dry_run=dry_run))
     if summary.keys.built and not summary.did_work:  # else it stands among the times
         lines.append(

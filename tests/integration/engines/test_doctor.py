@@ -167,6 +167,7 @@ def test_a_source_that_cannot_be_read_safely_is_a_problem(database: Database) ->
     database.execute()  # SQLite has no database before somebody writes to it
     absent = database.source()
     assert "source table app_xml does not exist" in the(absent, "source", "key of app_xml").text
+    assert not found(absent, "source", "index of app_xml"), "an index on a table that is not there"
 
     database.stage("integer")
     database.execute(f"INSERT INTO app_xml VALUES (1, '{NOTE}')")

@@ -190,6 +190,15 @@ def test_what_deserves_attention_is_said(changes: dict[str, Any], expected: str)
     assert expected in summary_text(summary(**changes))
 
 
+def test_a_load_of_which_no_document_is_the_contracts_says_so() -> None:
+    other = DocumentCounts(read=40, quarantined=1, skipped=39)
+    text = summary_text(summary(documents=other, rows={}, loaded_rows={}))
+    assert "39 documents were skipped and none was loaded: what is skipped has another root element" in text
+    assert "--on-plan-change reload" in text
+    some = summary(documents=DocumentCounts(read=40, already_loaded=1, skipped=39), rows={}, loaded_rows={})
+    assert "none was loaded" not in summary_text(some)
+
+
 def test_newer_versions_in_quarantine_are_no_part_of_the_sums() -> None:
     told = summary(newer_in_quarantine=7)
     told.check(complete=True)

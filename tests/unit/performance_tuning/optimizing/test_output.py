@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import re
 import shlex
+from dataclasses import replace
 from functools import cache
 
 import pytest
+from rich.console import Console
 
 from performance_tuning.optimizing import words
 from performance_tuning.optimizing.durations import duration
@@ -86,6 +90,16 @@ def test_the_terminal_shows_all_that_was_found(capsys: pytest.CaptureFixture[str
     ):  # fmt: skip
         assert part in shown, part
     assert "% ±" in shown
+
+
+def test_the_headings_of_the_map_stand_apart_on_a_terminal() -> None:
+    result, _ = found()
+    cells = tuple((None,) * len(row) for row in result.map.cells)  # "·": no wider than the headings
+    output, screen = Output(), io.StringIO()
+    output.out = Console(file=screen, force_terminal=True, width=80, no_color=True, highlight=False)
+    print_findings(output, replace(result, map=replace(result.map, cells=cells)), "python x", [])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    assert ["workers", *(f"{batch:,}" for batch in result.map.columns)] in [line.split() for line in lines]
 
 
 def test_the_page_shows_the_same_and_escapes_what_it_is_told() -> None:
