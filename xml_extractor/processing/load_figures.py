@@ -169,6 +169,7 @@ class LoadFigures:
                     batch_size=self.settings.limits.documents,
                     batches=counts.batches,
                     cores=available_cores(),
+                    is_auto=self.options.executor is ExecutorSetting.AUTO,
                     is_tuned=self.options.auto_tune,
                 )
             ),

@@ -50,6 +50,7 @@ class Evidence:
     batch_size: int = 1000
     batches: int = 0
     cores: int = 1  # that the load may use
+    is_auto: bool = False  # --executor auto chose the executor, and says why itself
     is_tuned: bool = False  # --auto-tune chose batch size and insert threads, and says so itself
 
 
@@ -163,6 +164,11 @@ def _workers(evidence: Evidence, shares: dict[str, float]) -> tuple[str, str]:
     )
     if cores == 1:
         advice = "there is one core, and no setting makes another"
+    elif evidence.executor == "thread" and evidence.is_auto:
+        advice = (
+            f"threads share one interpreter ({cores} cores here), and --executor auto took them for the "
+            "reason that it gives"
+        )
     elif evidence.executor == "thread":
         advice = f"raise speed by --executor process, as threads share one interpreter ({cores} cores here)"
     elif evidence.executor == "serial":

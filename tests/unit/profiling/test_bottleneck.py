@@ -53,6 +53,13 @@ def test_the_stage_with_the_most_time_is_named(
     assert advice in sentence
 
 
+def test_processes_are_not_advised_where_auto_has_decided_against_them() -> None:
+    """Its reason stands beside the sentence, and one would gainsay the other."""
+    sentence = said(WORKING, executor="thread", is_auto=True)
+    assert "--executor process" not in sentence
+    assert "--executor auto took them for the reason that it gives" in sentence
+
+
 @pytest.mark.parametrize("inserting", [COMMITS, ROWS])
 def test_what_auto_tune_has_settled_is_not_advised_against(inserting: InsertClocks) -> None:
     """Its own note says what to begin with; other figures beside it could not be followed."""
