@@ -270,18 +270,28 @@ def show_outcomes(load: Load, outcomes: Sequence[Outcome]) -> None:
     _print_table(title, columns, rows)
 
 
+_WIDE: Final = 120
+"""Columns of a terminal that hold a dozen figures side by side."""
+
+
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=150)
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    _console().print(table)
+    console = _console()
+    lines = [list(columns), *map(list, rows)]
+    turned = console.width < _WIDE and len(lines) < len(columns)  # figures have more room then
+    if turned:
+        lines = [list(line) for line in zip(*lines, strict=True)]
+    table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0) if turned else (0, 1))
+    for number, column in enumerate(lines[0]):
+        # Folded where there is no room at all: a figure that is cut short says nothing, or something else.
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for line in lines[1:]:
+        table.add_row(*map(Text, line))
+    console.print(table)
 
 
 def say(sentences: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -14,6 +15,7 @@ from backpressure import scenarios
 from hypothesis import given
 from hypothesis import strategies as st
 from overlap import Case, Overlap, latency_cases
+from rich.console import Console
 from slow_target import Commits, Pace, TimedEncoder, TimedTarget, timed_plan, write_documents
 from support import BenchmarkError
 
@@ -224,3 +226,15 @@ def test_latencies_must_be_numbers_from_0(text: str) -> None:
     with pytest.raises(SystemExit) as stop:
         program.main([f"--latency-ms={text}"])
     assert stop.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_no_figure_is_cut_short_on_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=width, no_color=True, highlight=False)
+    monkeypatch.setattr(program, "_console", lambda: console)
+    columns = ["", *(f"column {number}" for number in range(10))]
+    cases = [[f"{latency} ms a batch", *["+12.3%"] * 10] for latency in (0, 10, 25, 50, 100, 200)]
+    program._print_table("Times", columns, cases)
+    assert screen.getvalue().count("+12.3%") == 60
+    assert "…" not in screen.getvalue()
