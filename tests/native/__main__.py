@@ -27,6 +27,9 @@ _LISTS = "requirements*.txt"
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.so", "*.c")
 _OURS = "_native."
 """In the name of the library whose errors count: Python and lxml have some of their own under memcheck."""
+_ZERO = "_PyLong_New"
+"""Where Python makes whole numbers.  Of a zero it never writes the digit, and multiplies it by its size of 0:
+memcheck takes that for a value that depends on memory nobody has written, and all that comes of it."""
 
 
 def build(name: str, flags: str, link_flags: str = "") -> Path:
@@ -91,14 +94,14 @@ def under_memcheck(documents: int, seed: int) -> bool:
     folder = build("symbols", "-O1 -g -DEACH_ALONE")
     report = _HOME / "memcheck.xml"
     wrapper = [
-        "valgrind", "--tool=memcheck", "--leak-check=no", "--num-callers=30", "--quiet", "--xml=yes",
+        "valgrind", "--tool=memcheck", "--track-origins=yes", "--num-callers=30", "--quiet", "--xml=yes",
         f"--xml-file={report}", "--child-silent-after-fork=yes",
     ]  # fmt: skip
     counts = ["--documents", str(documents), "--contracts", "0", "--seed", str(seed)]
     if exercise(folder, wrapper, {}, counts):
         return False
     errors = ElementTree.fromstring(report.read_text(errors="replace")).findall("error")
-    ours = [error for error in errors if _OURS in "".join(error.itertext())]
+    ours = list(filter(_is_ours, errors))
     sys.stdout.write(
         f"memcheck: {len(ours)} errors of the native interpreter, {len(errors) - len(ours)} others\n"
     )
@@ -141,6 +144,15 @@ def main() -> int:
         sys.stdout.write(f"== {name}: {said}, {time.monotonic() - started:,.0f} s\n")
         sys.stdout.flush()
     return 0 if good else 1
+
+
+def _is_ours(error: ElementTree.Element) -> bool:
+    kind = error.findtext("kind", "")
+    if kind.startswith("Leak_"):  # looked for in any case where the report is XML; the third check does it
+        return False
+    if kind.startswith("Uninit") and any(frame.text == _ZERO for frame in error.iter("fn")):
+        return False
+    return _OURS in "".join(error.itertext())
 
 
 def exercise_leaks(documents: int, seed: int) -> bool:
