@@ -15,7 +15,7 @@ from xml_extractor.profiling.report.formats import count, milliseconds, plural, 
 STAGES: Final = (
     ("parse", "parsing"),
     ("map", "mapping"),
-    ("blocked", "blocked: the queue was full"),
+    ("blocked", "blocked: what they made was not taken yet"),
     ("idle", "idle: no documents had come"),
 )
 """Roles of the theme, and what each stage of a worker is called."""
