@@ -61,9 +61,11 @@ def headline(summary: LoadSummary, *, dry_run: bool = False) -> str:
     if summary.error is not None:
         return f"Failed after {_elapsed(summary.seconds)}: {loaded} {done} until then."
     if summary.stopped_by_signal is not None:
+        # Documents that were read only: none of them unfinished does not mean that none is left.
+        unfinished = f", {counts.unfinished:,} unfinished" if counts.unfinished else ""
         return (
-            f"Stopped by a signal after {_elapsed(summary.seconds)}: {loaded} {done}, "
-            f"{counts.unfinished:,} unfinished; run the same command again to go on."
+            f"Stopped by a signal after {_elapsed(summary.seconds)}: {loaded} {done}{unfinished}; "
+            "run the same command again for the rest."
         )
     if dry_run:
         return f"Dry run: {loaded} would be loaded; nothing was written."

@@ -140,7 +140,14 @@ def test_the_plain_text_is_aligned_and_complete() -> None:
         ({"documents": DocumentCounts(read=5, already_loaded=5)}, "Nothing to do: all 5 documents"),
         ({"documents": DocumentCounts(read=6, already_loaded=5, quarantined=1)}, "Nothing new to load"),
         ({"documents": DocumentCounts()}, "Nothing to do: the source holds no documents"),
-        ({"stopped_by_signal": 2}, "Stopped by a signal"),
+        (
+            {"stopped_by_signal": 2, "documents": DocumentCounts(read=7, loaded=4, unfinished=3)},
+            ": 4 documents loaded, 3 unfinished; run the same command again for the rest.",
+        ),
+        (
+            {"stopped_by_signal": 2, "documents": DocumentCounts(read=4, loaded=4)},
+            ": 4 documents loaded; run the same command again for the rest.",
+        ),
         ({"error": "gone", "error_code": ExitCode.TARGET_FAILED}, "Failed after"),
         ({"truncated_values": 3}, "3 values were shortened"),
         ({"unknown_elements": {"Extra": 4}}, "Extra (4)"),
