@@ -150,8 +150,12 @@ def _is_ours(error: ElementTree.Element) -> bool:
     kind = error.findtext("kind", "")
     if kind.startswith("Leak_"):  # looked for in any case where the report is XML; the third check does it
         return False
-    if kind.startswith("Uninit") and any(frame.text == _ZERO for frame in error.iter("fn")):
-        return False
+    if kind.startswith("Uninit"):
+        if any(frame.text == _ZERO for frame in error.iter("fn")):
+            return False
+        if error.find("auxwhat") is None:
+            # Where it came from is lost: a zero's again, unless it is used here.
+            return _OURS in error.findtext("stack/frame/obj", "")
     return _OURS in "".join(error.itertext())
 
 
