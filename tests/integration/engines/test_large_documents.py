@@ -14,7 +14,7 @@ from tests.support.plans import SOURCE
 from tests.support.tables import portable
 from xml_extractor.contract.plan import SourcePlan
 from xml_extractor.contract.types import parse_type
-from xml_extractor.engines.base import Engine, Session
+from xml_extractor.engines.base import Engine, RepeatedKey, Session
 from xml_extractor.engines.postgresql_documents import DocumentReading
 from xml_extractor.errors import SourceError
 from xml_extractor.mapping.records import Key
@@ -102,6 +102,10 @@ def test_a_large_documents_key_that_is_not_unique_is_told(
                 reader.documents(["a", key])
     finally:
         reader.close()
+    if engine.name == "postgresql":  # which reads them in pieces, of all rows of a key: it must say so itself
+        with pytest.raises(RepeatedKey) as repeated:
+            session.documents(SOURCE, ["b"], 50)
+        assert repeated.value.key == "b"
 
 
 def test_a_large_document_is_told_from_one_whose_key_the_column_takes_for_equal(

@@ -122,6 +122,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def keep_three_at_work(pool: Pool) -> None:
+    """Three threads, each with a batch in hand that the target does not take yet."""
+    pool.target.gate.clear()
+    pool.threads.start(1)
+    pool.threads.resize(3)
+    pool.settle()
+    pool.put(range(15))
+    wait_until(lambda: pool.target.at_work == 3)
+
+
 def test_threads_are_added_and_removed_and_every_record_is_committed_once(pool: Pool) -> None:
     pool.threads.start(1)
     for round_, wanted in enumerate([4, 1, 6, 2, 3, 1, 5]):
@@ -149,12 +159,7 @@ def test_who_leaves_commits_what_it_has_gathered_at_once(pool: Pool) -> None:
 
 
 def test_who_leaves_is_waited_for_with_its_batch_in_hand(pool: Pool) -> None:
-    pool.target.gate.clear()
-    pool.threads.start(1)
-    pool.threads.resize(3)
-    pool.settle()
-    pool.put(range(15))
-    wait_until(lambda: pool.target.at_work == 3)
+    keep_three_at_work(pool)
     pool.threads.resize(1)
     assert not pool.threads.is_settled()
     pool.target.gate.set()
@@ -289,12 +294,7 @@ def test_who_is_not_wanted_any_more_before_it_runs_does_not_connect(pool: Pool) 
 
 
 def test_who_may_hold_a_batch_is_waited_for(pool: Pool) -> None:
-    pool.target.gate.clear()
-    pool.threads.start(1)
-    pool.threads.resize(3)
-    pool.settle()
-    pool.put(range(15))
-    wait_until(lambda: pool.target.at_work == 3)
+    keep_three_at_work(pool)
     pool.queue.close()
     assert pool.threads.dismiss_unconnected() == []
     assert pool.threads.threads == pool.all
