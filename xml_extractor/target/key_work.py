@@ -373,9 +373,10 @@ class KeyWorker:
         ]
         if done:
             self._old_rows.delete(session, recorded)
-            self._note(session, piece, taken, keys, now)
+            # In the order of all who change these: the ledger's rows, what loads have claimed, quarantine.
             loads = sorted({int(row[3]) for row in taken} | {self._load_id})
             ranges.forget(session, self._origin.source_name, self._origin.contract, loads)
+            self._note(session, piece, taken, keys, now)
         failpoints.hit("keys_quarantine", session)
         attempts[number] = done
         session.commit()
